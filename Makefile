@@ -1,0 +1,62 @@
+# Thin: CMake does the work. `make sweep` and `make test` do all set-up on a fresh Debian machine.
+BUILD ?= build
+GRID  ?= default
+MODEL ?=
+DATA  ?=
+CMAKE_FLAGS ?=
+PACKAGES = build-essential cmake pkg-config libdnnl-dev libjansson-dev libjpeg-dev libpng-dev libhdf5-dev \
+           libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
+WINNOW = $(BUILD)/winnow
+
+.PHONY: all setup build sweep test report bench format help clean sanitize
+
+all: build
+
+# Installs what is missing and says what; without root it prints the one command and stops with status 3.
+setup:
+	@missing=; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	command="apt-get install -y --no-install-recommends$$missing"; \
+	if [ "$$(id -u)" = 0 ]; then run=; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=sudo; \
+	else echo "winnow needs these Debian packages; as root run:"; echo "  $$command"; exit 3; fi; \
+	echo "installing:$$missing"; \
+	{ $$run apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$run $$command -qq >$${TMPDIR:-/tmp}/winnow-apt.log 2>&1; } \
+	|| { tail -n 20 $${TMPDIR:-/tmp}/winnow-apt.log; echo "apt failed; run as root: $$command"; exit 3; }
+
+$(BUILD)/CMakeCache.txt: | setup
+	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }; mv $(BUILD).log $(BUILD)/configure.log
+
+build: setup $(BUILD)/CMakeCache.txt
+	@cmake --build $(BUILD) -j $$(nproc)
+
+sweep: build
+	@$(WINNOW) sweep $(GRID) $(if $(MODEL),--set model=$(MODEL)) $(if $(DATA),--data $(DATA))
+	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)
+
+report: build
+	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)
+
+test: build sanitize
+	@ctest --test-dir $(BUILD) --output-on-failure
+
+# The same tests under the address and undefined-behaviour sanitizers.
+sanitize: setup
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-sanitize CMAKE_FLAGS="-DWINNOW_SANITIZE=ON" build
+	@ctest --test-dir $(BUILD)-sanitize --output-on-failure
+
+bench: build
+	@$(WINNOW) bench --geometry miniature --methods vanilla,sparsevlm,fastv,random --budgets 192,128,64
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+help:
+	@echo "make            build $(BUILD)/winnow"
+	@echo "make sweep      set up, build, run the built-in sweep and write its report [GRID=NAME MODEL=DIR DATA=DIR]"
+	@echo "make test       all tests, then again under the sanitizers"
+	@echo "make report     write the report of a sweep again [GRID=NAME]"
+	@echo "make bench      time the methods on the miniature's geometry"
+	@echo "make format     clang-format"
+
+clean:
+	@rm -rf $(BUILD) $(BUILD)-sanitize

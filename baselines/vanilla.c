@@ -1,0 +1,8 @@
+/* No reduction: every visual token goes through every layer. */
+#include "reducer.h"
+
+const struct reducer reducer_vanilla = {
+    .name = "vanilla",
+    .doc = "no reduction",
+    .paper = "Liu et al., Improved Baselines with Visual Instruction Tuning, CVPR 2024",
+};

@@ -1,0 +1,665 @@
+/* y [n, n_out] = x [n, n_in] · Wᵀ on oneDNN matmul primitives, each run by a single thread.
+ *
+ * oneDNN's result for a row changes with the number of rows and, for some numbers, with the row's place,
+ * since edges have kernels of their own. Hence every product runs in tiles of one fixed number of rows, the
+ * last one filled up with zero rows, and packing tries rotated rows bit by bit and takes the first tile
+ * height that passes.
+ *
+ * W is cut into groups of outputs (the unit of work beside the tile: a decode step has one row and several
+ * groups) and, for oneDNN's plain kernels, chunks of inputs that are added up in rising order: those kernels
+ * keep their speed only up to some 400 columns and 640 inputs. Block (group, chunk) is a matrix [inputs,
+ * outputs] in the layout that oneDNN asks for. The cut depends on the shape alone, never on threads. */
+#include "cpu_linear.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <dnnl.h>
+
+#include "memory.h"
+#include "rng.h"
+
+extern void omp_set_num_threads(int n);
+
+enum {
+    GROUP_OUTPUTS = 384,
+    CHUNK_INPUTS = 512,
+    WHOLE_INPUTS = 640, /* up to here one chunk */
+    N_ROTATIONS = 5,
+    N_BINDINGS = 64,
+};
+
+enum rows { ROWS_TILE, ROWS_ONE, N_ROWS };
+enum chunk { CHUNK_FIRST, CHUNK_MIDDLE, CHUNK_LAST, N_CHUNK }; /* all but the first add to y */
+enum group { GROUP_WHOLE, GROUP_LAST, N_GROUP };
+
+/* One primitive: so many rows, a kind of chunk, a kind of group. */
+struct kernel {
+    dnnl_primitive_t primitive; /* NULL where the shape has no such block */
+    dnnl_memory_desc_t x, y, block;
+    size_t scratch_bytes;
+};
+
+struct packed {
+    int n_out, n_in;
+    int tile_rows;
+    int n_chunks, chunk_inputs, n_groups, group_outputs; /* the last ones may be smaller */
+    struct kernel kernels[N_ROWS][N_CHUNK][N_GROUP];
+    size_t scratch_bytes;  /* of the greediest kernel */
+    dnnl_memory_t *blocks; /* [n_groups, n_chunks] */
+    unsigned char *memory;
+};
+
+/* A thread's memory objects for one shape; the pointers in them are set before each use. */
+struct binding {
+    int n_out, n_in, tile_rows;
+    dnnl_memory_t x[N_ROWS][N_CHUNK], y[N_ROWS][N_GROUP], scratch;
+};
+
+struct linear_lane {
+    dnnl_stream_t stream;
+    float *x_padded, *y_padded;
+    size_t x_floats, y_floats;
+    int n_bindings; /* ever made; the oldest gives way */
+    struct binding bindings[N_BINDINGS];
+};
+
+/* ---- the engine
+ * -------------------------------------------------------------------------------------------- */
+
+/* oneDNN wants primitives, streams and memory to share one engine. Written once, kept until the process ends.
+ */
+static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
+static dnnl_engine_t engine;
+
+static void engine_open(void)
+{
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success)
+        engine = NULL;
+}
+
+#define TRY_DNNL(call)                                                                                       \
+    do {                                                                                                     \
+        dnnl_status_t dnnl_status_ = (call);                                                                 \
+        if (dnnl_status_ != dnnl_success)                                                                    \
+            return fail(err, NO_MACHINE, "oneDNN refuses %s (status %d); memory may have run out", #call,    \
+                        (int)dnnl_status_);                                                                  \
+    } while (0)
+
+static enum status engine_get(struct error *err)
+{
+    pthread_once(&engine_once, engine_open);
+    return engine ? OK : fail(err, NO_MACHINE, "oneDNN cannot be started on this CPU; use --backend ref");
+}
+
+void linear_thread_start(void)
+{
+    omp_set_num_threads(1); /* per thread in OpenMP; the pool spreads the work instead */
+}
+
+/* ---- the cut
+ * ----------------------------------------------------------------------------------------------- */
+
+static int divide_up(int n, int by)
+{
+    return (n + by - 1) / by;
+}
+
+static int round_up(int n, int to)
+{
+    return divide_up(n, to) * to;
+}
+
+static enum chunk chunk_kind(const struct packed *w, int chunk)
+{
+    return chunk == 0 ? CHUNK_FIRST : chunk + 1 < w->n_chunks ? CHUNK_MIDDLE : CHUNK_LAST;
+}
+
+static int chunk_size(const struct packed *w, enum chunk kind)
+{
+    bool is_last = kind == CHUNK_LAST || w->n_chunks == 1;
+    return is_last ? w->n_in - (w->n_chunks - 1) * w->chunk_inputs : w->chunk_inputs;
+}
+
+static enum group group_kind(const struct packed *w, int group)
+{
+    return group + 1 < w->n_groups ? GROUP_WHOLE : GROUP_LAST;
+}
+
+static int group_size(const struct packed *w, enum group kind)
+{
+    return kind == GROUP_LAST ? w->n_out - (w->n_groups - 1) * w->group_outputs : w->group_outputs;
+}
+
+static bool has_kernel(const struct packed *w, enum chunk chunk, enum group group)
+{
+    int least_chunks = chunk == CHUNK_FIRST ? 1 : chunk == CHUNK_MIDDLE ? 3 : 2;
+    return w->n_chunks >= least_chunks && (group == GROUP_LAST || w->n_groups > 1);
+}
+
+/* ---- kernels
+ * ----------------------------------------------------------------------------------------------- */
+
+/* One primitive; `block` is the layout of the weights, or NULL to ask for oneDNN's own. is_plain says whether
+ * it is one of the kernels without a layout of their own; a reference implementation counts as none (`*out`
+ * stays 0). */
+static enum status kernel_make(struct kernel *out, bool *is_plain, int n, int n_inputs, int n_outputs,
+                               int x_stride, int y_stride, bool accumulate, const dnnl_memory_desc_t *block,
+                               struct error *err)
+{
+    struct kernel kernel = {0};
+    dnnl_memory_desc_t any;
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(&kernel.x, 2, (dnnl_dims_t){n, n_inputs}, dnnl_f32,
+                                              (dnnl_dims_t){x_stride, 1}));
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(&kernel.y, 2, (dnnl_dims_t){n, n_outputs}, dnnl_f32,
+                                              (dnnl_dims_t){y_stride, 1}));
+    TRY_DNNL(dnnl_memory_desc_init_by_tag(&any, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32,
+                                          dnnl_format_tag_any));
+
+    dnnl_matmul_desc_t matmul;
+    dnnl_primitive_attr_t attributes;
+    dnnl_post_ops_t post_ops;
+    dnnl_primitive_desc_t description;
+    TRY_DNNL(dnnl_matmul_desc_init(&matmul, &kernel.x, block ? block : &any, NULL, &kernel.y));
+    TRY_DNNL(dnnl_primitive_attr_create(&attributes));
+    dnnl_status_t status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && accumulate && (status = dnnl_post_ops_create(&post_ops)) == dnnl_success) {
+        dnnl_post_ops_append_sum(post_ops, 1.0f);
+        status = dnnl_primitive_attr_set_post_ops(attributes, post_ops);
+        dnnl_post_ops_destroy(post_ops);
+    }
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&description, &matmul, attributes, engine, NULL);
+    dnnl_primitive_attr_destroy(attributes);
+    if (status == dnnl_unimplemented && block)
+        return OK; /* not this layout */
+    TRY_DNNL(status);
+
+    const char *name = "";
+    dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &name);
+    if (is_plain)
+        *is_plain = strncmp(name, "gemm", 4) == 0;
+    if (strncmp(name, "ref", 3) != 0 || !block) {
+        kernel.block = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+        kernel.scratch_bytes =
+            dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0));
+        status = dnnl_primitive_create(&kernel.primitive, description);
+    }
+    dnnl_primitive_desc_destroy(description);
+    TRY_DNNL(status);
+    *out = kernel;
+    return OK;
+}
+
+/* The kernels of one kind of block: a tile in the layout oneDNN prefers, one row in the same if it can, else
+ * both in the plain layout. */
+static enum status kernels_make(struct packed *w, enum chunk chunk, enum group group, struct error *err)
+{
+    struct kernel *tile = &w->kernels[ROWS_TILE][chunk][group], *one = &w->kernels[ROWS_ONE][chunk][group];
+    int n_inputs = chunk_size(w, chunk), n_outputs = group_size(w, group);
+    bool accumulate = chunk != CHUNK_FIRST;
+    TRY(kernel_make(tile, NULL, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, NULL, err));
+    TRY(kernel_make(one, NULL, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &tile->block, err));
+    if (!one->primitive) {
+        dnnl_memory_desc_t plain;
+        TRY_DNNL(
+            dnnl_memory_desc_init_by_tag(&plain, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32, dnnl_ab));
+        dnnl_primitive_destroy(tile->primitive);
+        *tile = (struct kernel){0};
+        TRY(kernel_make(tile, NULL, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &plain,
+                        err));
+        TRY(kernel_make(one, NULL, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &plain, err));
+        if (!tile->primitive || !one->primitive)
+            return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --backend ref",
+                        n_outputs, n_inputs);
+    }
+    for (int rows = 0; rows < N_ROWS; rows++)
+        if (w->kernels[rows][chunk][group].scratch_bytes > w->scratch_bytes)
+            w->scratch_bytes = w->kernels[rows][chunk][group].scratch_bytes;
+    return OK;
+}
+
+static void kernels_free(struct packed *w)
+{
+    for (int rows = 0; rows < N_ROWS; rows++)
+        for (int chunk = 0; chunk < N_CHUNK; chunk++)
+            for (int group = 0; group < N_GROUP; group++) {
+                struct kernel *kernel = &w->kernels[rows][chunk][group];
+                if (kernel->primitive)
+                    dnnl_primitive_destroy(kernel->primitive);
+                *kernel = (struct kernel){0};
+            }
+    w->scratch_bytes = 0;
+}
+
+/* The chunk of a middle block has the size of the first, but adds; all chunks of one group share a layout
+ * only where their sizes agree, so each kind of chunk asks for its own. */
+static enum status kernels_make_all(struct packed *w, struct error *err)
+{
+    for (int chunk = 0; chunk < N_CHUNK; chunk++)
+        for (int group = 0; group < N_GROUP; group++)
+            if (has_kernel(w, (enum chunk)chunk, (enum group)group))
+                TRY(kernels_make(w, (enum chunk)chunk, (enum group)group, err));
+    return OK;
+}
+
+/* ---- row invariance
+ * ---------------------------------------------------------------------------------------- */
+
+static void fill_rotated(float *to, uint64_t stream, int rotation, int n_rows, int d, int stride)
+{
+    for (int i = 0; i < n_rows; i++)
+        for (int k = 0; k < d; k++)
+            to[(size_t)i * (size_t)stride + (size_t)k] =
+                rng_float(1, stream, (uint64_t)((i + rotation) % n_rows), (uint64_t)k) - 0.5f;
+}
+
+struct trial {
+    dnnl_stream_t stream;
+    dnnl_memory_t x, y, block, scratch;
+    float *x_rows, *y_rows, *expected;
+};
+
+static enum status trial_run(struct trial *t, const struct packed *w, const struct kernel *kernel,
+                             int rotation, int n_inputs, int n_outputs, struct error *err)
+{
+    fill_rotated(t->x_rows, 0, rotation, w->tile_rows, n_inputs, w->n_in);
+    fill_rotated(t->y_rows, 1, rotation, w->tile_rows, n_outputs, w->n_out); /* what a later chunk adds to */
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, t->x},
+                                   {DNNL_ARG_WEIGHTS, t->block},
+                                   {DNNL_ARG_DST, t->y},
+                                   {DNNL_ARG_SCRATCHPAD, t->scratch}};
+    TRY_DNNL(
+        dnnl_primitive_execute(kernel->primitive, t->stream, kernel->scratch_bytes > 0 ? 4 : 3, arguments));
+    TRY_DNNL(dnnl_stream_wait(t->stream));
+    return OK;
+}
+
+/* Whether each row of a tile comes out the same wherever it stands: *holds. */
+static enum status trial_compare(bool *holds, struct trial *t, const struct packed *w,
+                                 const struct kernel *kernel, struct error *err)
+{
+    static const int ROTATIONS[N_ROTATIONS] = {1, 2, 3, 7, 24};
+    int n_inputs = (int)kernel->x.dims[1], n_outputs = (int)kernel->y.dims[1];
+    size_t y_floats = (size_t)w->tile_rows * (size_t)w->n_out;
+    void *block;
+    TRY_DNNL(dnnl_memory_create(&t->x, &kernel->x, engine, t->x_rows));
+    TRY_DNNL(dnnl_memory_create(&t->y, &kernel->y, engine, t->y_rows));
+    TRY_DNNL(dnnl_memory_create(&t->block, &kernel->block, engine, DNNL_MEMORY_ALLOCATE));
+    TRY_DNNL(dnnl_memory_get_data_handle(t->block, &block));
+    size_t n_block = dnnl_memory_desc_get_size(&kernel->block) / sizeof(float);
+    for (size_t i = 0; i < n_block; i++)
+        ((float *)block)[i] = rng_float(1, 2, 0, i) - 0.5f;
+
+    TRY(trial_run(t, w, kernel, 0, n_inputs, n_outputs, err));
+    memcpy(t->expected, t->y_rows, y_floats * sizeof(float));
+    *holds = true;
+    for (int r = 0; r < N_ROTATIONS && *holds; r++) {
+        TRY(trial_run(t, w, kernel, ROTATIONS[r], n_inputs, n_outputs, err));
+        for (int i = 0; i < w->tile_rows; i++)
+            if (memcmp(t->y_rows + (size_t)i * (size_t)w->n_out,
+                       t->expected + (size_t)((i + ROTATIONS[r]) % w->tile_rows) * (size_t)w->n_out,
+                       (size_t)n_outputs * sizeof(float)) != 0)
+                *holds = false;
+    }
+    return OK;
+}
+
+static enum status kernel_try_rows(bool *holds, const struct packed *w, const struct kernel *kernel,
+                                   struct error *err)
+{
+    size_t x_bytes = (size_t)w->tile_rows * (size_t)w->n_in * sizeof(float);
+    size_t y_bytes = (size_t)w->tile_rows * (size_t)w->n_out * sizeof(float);
+    struct trial t = {.x_rows = memory_zero(x_bytes, 1),
+                      .y_rows = memory_zero(y_bytes, 1),
+                      .expected = memory_alloc(y_bytes, 1)};
+    enum status status = OK;
+    if (!t.x_rows || !t.y_rows || !t.expected)
+        TRY_GOTO(status, memory_failed(err, "trial of a matrix product", x_bytes + 2 * y_bytes));
+    dnnl_memory_desc_t scratch;
+    dnnl_memory_desc_init_by_tag(&scratch, 1, (dnnl_dims_t){(dnnl_dim_t)kernel->scratch_bytes + 1}, dnnl_u8,
+                                 dnnl_a);
+    if (dnnl_stream_create(&t.stream, engine, dnnl_stream_default_flags) != dnnl_success ||
+        dnnl_memory_create(&t.scratch, &scratch, engine, DNNL_MEMORY_ALLOCATE) != dnnl_success)
+        TRY_GOTO(status, memory_failed(err, "trial of a matrix product", kernel->scratch_bytes));
+    TRY_GOTO(status, trial_compare(holds, &t, w, kernel, err));
+exit:
+    dnnl_memory_destroy(t.x);
+    dnnl_memory_destroy(t.y);
+    dnnl_memory_destroy(t.block);
+    dnnl_memory_destroy(t.scratch);
+    dnnl_stream_destroy(t.stream);
+    free(t.x_rows);
+    free(t.y_rows);
+    free(t.expected);
+    return status;
+}
+
+/* Kernels for the first tile height at which every row of every kernel holds. */
+static enum status tile_choose(struct packed *w, struct error *err)
+{
+    static const int HEIGHTS[] = {48, 96, 64, 192};
+    for (size_t i = 0; i < sizeof HEIGHTS / sizeof HEIGHTS[0]; i++) {
+        bool holds = true;
+        w->tile_rows = HEIGHTS[i];
+        TRY(kernels_make_all(w, err));
+        for (int chunk = 0; chunk < N_CHUNK && holds; chunk++)
+            for (int group = 0; group < N_GROUP && holds; group++)
+                if (has_kernel(w, (enum chunk)chunk, (enum group)group))
+                    TRY(kernel_try_rows(&holds, w, &w->kernels[ROWS_TILE][chunk][group], err));
+        if (holds)
+            return OK;
+        kernels_free(w);
+    }
+    return fail(
+        err, NO_MACHINE,
+        "oneDNN on this CPU gives a row of a %d × %d product other bits in another place; use --backend ref",
+        w->n_out, w->n_in);
+}
+
+/* ---- packing
+ * ----------------------------------------------------------------------------------------------- */
+
+static enum status cut(struct packed *w, int n_out, int n_in, struct error *err)
+{
+    struct kernel probe = {0};
+    bool is_plain = false;
+    int probe_outputs = n_out < GROUP_OUTPUTS ? n_out : GROUP_OUTPUTS;
+    TRY(kernel_make(&probe, &is_plain, 48, n_in, probe_outputs, n_in, n_out, false, NULL, err));
+    dnnl_primitive_destroy(probe.primitive);
+    w->n_out = n_out;
+    w->n_in = n_in;
+    w->n_groups = divide_up(n_out, GROUP_OUTPUTS);
+    w->group_outputs = round_up(divide_up(n_out, w->n_groups), 16);
+    w->n_groups = divide_up(n_out, w->group_outputs);
+    w->n_chunks = is_plain && n_in > WHOLE_INPUTS ? divide_up(n_in, CHUNK_INPUTS) : 1;
+    w->chunk_inputs = w->n_chunks > 1 ? round_up(divide_up(n_in, w->n_chunks), 8) : n_in;
+    w->n_chunks = divide_up(n_in, w->chunk_inputs);
+    return OK;
+}
+
+static const struct kernel *block_kernel(const struct packed *w, enum rows rows, int group, int chunk)
+{
+    return &w->kernels[rows][chunk_kind(w, chunk)][group_kind(w, group)];
+}
+
+static size_t block_bytes(const struct packed *w, int group, int chunk)
+{
+    size_t n_bytes = dnnl_memory_desc_get_size(&block_kernel(w, ROWS_TILE, group, chunk)->block);
+    return (n_bytes + 63) / 64 * 64;
+}
+
+/* rows: the group's weights [outputs, n_in] in f32; the block takes its inputs, transposed and laid out. */
+static enum status block_fill(dnnl_memory_t block, dnnl_stream_t stream, const struct packed *w, float *rows,
+                              int group, int chunk, struct error *err)
+{
+    const struct kernel *kernel = block_kernel(w, ROWS_TILE, group, chunk);
+    dnnl_memory_desc_t from_layout;
+    dnnl_memory_t from = NULL;
+    dnnl_primitive_desc_t description = NULL;
+    dnnl_primitive_t reorder = NULL;
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(&from_layout, 2, kernel->block.dims, dnnl_f32,
+                                              (dnnl_dims_t){1, w->n_in}));
+    dnnl_status_t status = dnnl_memory_create(&from, &from_layout, engine, rows + chunk * w->chunk_inputs);
+    if (status == dnnl_success)
+        status = dnnl_reorder_primitive_desc_create(&description, &from_layout, engine, &kernel->block,
+                                                    engine, NULL);
+    if (status == dnnl_success)
+        status = dnnl_primitive_create(&reorder, description);
+    if (status == dnnl_success) {
+        dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, block}};
+        status = dnnl_primitive_execute(reorder, stream, 2, arguments);
+    }
+    if (status == dnnl_success)
+        status = dnnl_stream_wait(stream);
+    dnnl_primitive_destroy(reorder);
+    dnnl_primitive_desc_destroy(description);
+    dnnl_memory_destroy(from);
+    TRY_DNNL(status);
+    return OK;
+}
+
+static enum status blocks_fill(struct packed *w, dnnl_stream_t stream, float *rows,
+                               const struct weights_tensor *tensor, struct error *err)
+{
+    unsigned char *at = w->memory;
+    for (int group = 0; group < w->n_groups; group++) {
+        int64_t first = (int64_t)group * w->group_outputs * w->n_in;
+        weights_to_f32(rows, tensor, first, (int64_t)group_size(w, group_kind(w, group)) * w->n_in);
+        for (int chunk = 0; chunk < w->n_chunks; chunk++) {
+            dnnl_memory_t *block = &w->blocks[group * w->n_chunks + chunk];
+            TRY_DNNL(dnnl_memory_create(block, &block_kernel(w, ROWS_TILE, group, chunk)->block, engine, at));
+            TRY(block_fill(*block, stream, w, rows, group, chunk, err));
+            at += block_bytes(w, group, chunk);
+        }
+    }
+    return OK;
+}
+
+static void packed_free(struct packed *w)
+{
+    if (!w)
+        return;
+    for (int i = 0; w->blocks && i < w->n_groups * w->n_chunks; i++)
+        dnnl_memory_destroy(w->blocks[i]);
+    kernels_free(w);
+    free(w->blocks);
+    free(w->memory);
+    free(w);
+}
+
+enum status linear_pack(struct weight *out, const struct weights_tensor *tensor, int n_out, int n_in,
+                        struct error *err)
+{
+    ENSURE(n_out > 0 && n_in > 0 && tensor->n_elements == (int64_t)n_out * n_in);
+    TRY(engine_get(err));
+    linear_thread_start();
+    enum status status = OK;
+    size_t n_bytes = 0, row_bytes = (size_t)n_in * sizeof(float);
+    float *rows = NULL;
+    dnnl_stream_t stream = NULL;
+    struct packed *w = memory_zero(1, sizeof *w);
+    if (!w)
+        return memory_failed(err, tensor->name, sizeof *w);
+    TRY_GOTO(status, cut(w, n_out, n_in, err));
+    TRY_GOTO(status, tile_choose(w, err));
+
+    for (int group = 0; group < w->n_groups; group++)
+        for (int chunk = 0; chunk < w->n_chunks; chunk++)
+            n_bytes += block_bytes(w, group, chunk);
+    w->blocks = memory_zero((size_t)w->n_groups * (size_t)w->n_chunks, sizeof *w->blocks);
+    w->memory = ops_cpu.alloc(n_bytes);
+    rows = memory_alloc((size_t)w->group_outputs, row_bytes);
+    if (!w->blocks || !w->memory || !rows ||
+        dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
+        TRY_GOTO(status, memory_failed(err, tensor->name, n_bytes));
+    memset(w->memory, 0, n_bytes);
+    TRY_GOTO(status, blocks_fill(w, stream, rows, tensor, err));
+    *out = (struct weight){.n_out = n_out, .n_in = n_in, .n_bytes = n_bytes, .packed = w};
+    w = NULL;
+exit:
+    dnnl_stream_destroy(stream);
+    free(rows);
+    packed_free(w);
+    return status;
+}
+
+void linear_free(struct weight *weight)
+{
+    packed_free(weight->packed);
+    *weight = (struct weight){0};
+}
+
+/* ---- running
+ * ----------------------------------------------------------------------------------------------- */
+
+enum status linear_lane_open(struct linear_lane **out, struct error *err)
+{
+    TRY(engine_get(err));
+    struct linear_lane *lane = memory_zero(1, sizeof *lane);
+    if (!lane)
+        return memory_failed(err, "matrix products", sizeof *lane);
+    if (dnnl_stream_create(&lane->stream, engine, dnnl_stream_default_flags) != dnnl_success) {
+        free(lane);
+        return fail(err, NO_MACHINE, "oneDNN cannot make a stream; memory may have run out");
+    }
+    *out = lane;
+    return OK;
+}
+
+static void binding_free(struct binding *binding)
+{
+    for (int rows = 0; rows < N_ROWS; rows++) {
+        for (int chunk = 0; chunk < N_CHUNK; chunk++)
+            dnnl_memory_destroy(binding->x[rows][chunk]);
+        for (int group = 0; group < N_GROUP; group++)
+            dnnl_memory_destroy(binding->y[rows][group]);
+    }
+    dnnl_memory_destroy(binding->scratch);
+    *binding = (struct binding){0};
+}
+
+void linear_lane_close(struct linear_lane *lane)
+{
+    if (!lane)
+        return;
+    for (int i = 0; i < N_BINDINGS; i++)
+        binding_free(&lane->bindings[i]);
+    dnnl_stream_destroy(lane->stream);
+    free(lane->x_padded);
+    free(lane->y_padded);
+    free(lane);
+}
+
+static void binding_make(struct binding *binding, const struct packed *w)
+{
+    *binding = (struct binding){.n_out = w->n_out, .n_in = w->n_in, .tile_rows = w->tile_rows};
+    bool ok = true;
+    for (int rows = 0; rows < N_ROWS; rows++)
+        for (int chunk = 0; chunk < N_CHUNK; chunk++)
+            for (int group = 0; group < N_GROUP; group++) {
+                const struct kernel *kernel = &w->kernels[rows][chunk][group];
+                if (!kernel->primitive)
+                    continue;
+                dnnl_memory_t *x = &binding->x[rows][chunk], *y = &binding->y[rows][group];
+                if (!*x)
+                    ok = ok && dnnl_memory_create(x, &kernel->x, engine, DNNL_MEMORY_NONE) == dnnl_success;
+                if (!*y)
+                    ok = ok && dnnl_memory_create(y, &kernel->y, engine, DNNL_MEMORY_NONE) == dnnl_success;
+            }
+    dnnl_memory_desc_t scratch;
+    dnnl_memory_desc_init_by_tag(&scratch, 1, (dnnl_dims_t){(dnnl_dim_t)w->scratch_bytes + 1}, dnnl_u8,
+                                 dnnl_a);
+    ok = ok && dnnl_memory_create(&binding->scratch, &scratch, engine, DNNL_MEMORY_ALLOCATE) == dnnl_success;
+    ENSURE(ok && "memory for a matrix product");
+}
+
+/* This thread's memory objects for the shape of w; made when the shape is first seen. */
+static struct binding *binding_find(struct linear_lane *lane, const struct packed *w)
+{
+    for (int i = 0; i < N_BINDINGS && i < lane->n_bindings; i++) {
+        struct binding *binding = &lane->bindings[i];
+        if (binding->n_out == w->n_out && binding->n_in == w->n_in && binding->tile_rows == w->tile_rows)
+            return binding;
+    }
+    struct binding *binding = &lane->bindings[lane->n_bindings++ % N_BINDINGS];
+    binding_free(binding);
+    binding_make(binding, w);
+    return binding;
+}
+
+/* y [rows, group] = x · the group's blocks, chunk after chunk; y and x point at the first row. */
+static void group_run(struct linear_lane *lane, float *y, float *x, const struct packed *w, enum rows rows,
+                      int group)
+{
+    struct binding *binding = binding_find(lane, w);
+    dnnl_memory_t y_memory = binding->y[rows][group_kind(w, group)];
+    bool ok = dnnl_memory_set_data_handle(y_memory, y + group * w->group_outputs) == dnnl_success;
+    for (int chunk = 0; chunk < w->n_chunks; chunk++) {
+        const struct kernel *kernel = block_kernel(w, rows, group, chunk);
+        dnnl_memory_t x_memory = binding->x[rows][chunk_kind(w, chunk)];
+        ok = ok && dnnl_memory_set_data_handle(x_memory, x + chunk * w->chunk_inputs) == dnnl_success;
+        dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, x_memory},
+                                       {DNNL_ARG_WEIGHTS, w->blocks[group * w->n_chunks + chunk]},
+                                       {DNNL_ARG_DST, y_memory},
+                                       {DNNL_ARG_SCRATCHPAD, binding->scratch}};
+        ok = ok && dnnl_primitive_execute(kernel->primitive, lane->stream, kernel->scratch_bytes > 0 ? 4 : 3,
+                                          arguments) == dnnl_success;
+    }
+    ENSURE(ok);
+}
+
+static void add_bias(float *y, const float *bias, const struct packed *w, int group, int n)
+{
+    if (!bias)
+        return;
+    int first = group * w->group_outputs, n_outputs = group_size(w, group_kind(w, group));
+    for (int i = 0; i < n; i++) {
+        float *row = y + (size_t)i * (size_t)w->n_out + first;
+        for (int o = 0; o < n_outputs; o++)
+            row[o] += bias[first + o];
+    }
+}
+
+static void grow_floats(float **buffer, size_t *held, size_t n)
+{
+    if (*held >= n)
+        return;
+    free(*buffer);
+    *buffer = ops_cpu.alloc(n * sizeof(float));
+    *held = n;
+    ENSURE(*buffer && "memory for the last tile of a matrix product");
+}
+
+/* The last n < tile_rows rows: through a tile of their own with zeros below. */
+static void group_run_padded(struct linear_lane *lane, float *y, const float *x, const struct packed *w,
+                             int group, int n)
+{
+    size_t n_in = (size_t)w->n_in, n_out = (size_t)w->n_out, tile_rows = (size_t)w->tile_rows;
+    size_t first = (size_t)(group * w->group_outputs),
+           n_outputs = (size_t)group_size(w, group_kind(w, group));
+    grow_floats(&lane->x_padded, &lane->x_floats, tile_rows * n_in);
+    grow_floats(&lane->y_padded, &lane->y_floats, tile_rows * n_out);
+    memcpy(lane->x_padded, x, (size_t)n * n_in * sizeof(float));
+    memset(lane->x_padded + (size_t)n * n_in, 0, (tile_rows - (size_t)n) * n_in * sizeof(float));
+    group_run(lane, lane->y_padded, lane->x_padded, w, ROWS_TILE, group);
+    for (size_t i = 0; i < (size_t)n; i++)
+        memcpy(y + i * n_out + first, lane->y_padded + i * n_out + first, n_outputs * sizeof(float));
+}
+
+int linear_tasks(const struct weight *weight, int n)
+{
+    const struct packed *w = weight->packed;
+    return divide_up(n, w->tile_rows) * w->n_groups;
+}
+
+/* Tiles of one group follow each other, so that its blocks stay in the cache. */
+void linear_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
+                 const float *bias, int n, int task)
+{
+    const struct packed *w = weight->packed;
+    int n_tiles = divide_up(n, w->tile_rows), group = task / n_tiles, first = task % n_tiles * w->tile_rows;
+    int n_rows = n - first < w->tile_rows ? n - first : w->tile_rows;
+    y += (size_t)first * (size_t)w->n_out;
+    x += (size_t)first * (size_t)w->n_in;
+    if (n_rows == w->tile_rows)
+        group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_TILE, group); /* oneDNN's memory knows no const */
+    else
+        group_run_padded(lane, y, x, w, group, n_rows);
+    add_bias(y, bias, w, group, n_rows);
+}
+
+int linear_row_tasks(const struct weight *weight)
+{
+    const struct packed *w = weight->packed;
+    return w->n_groups;
+}
+
+void linear_row_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
+                     const float *bias, int task)
+{
+    const struct packed *w = weight->packed;
+    group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_ONE, task);
+    add_bias(y, bias, w, task, 1);
+}

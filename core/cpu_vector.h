@@ -1,0 +1,155 @@
+/* Vectors of the instruction set that this file is compiled for: arithmetic by the compiler's vector
+ * extension, fused multiply-add and maximum by name, and exp. W lanes: 16 (AVX-512F), 8 (AVX2 and FMA),
+ * else 4.
+ *
+ * -ffp-contract=off goes with it: the compiler must not fuse in one place and not in another. */
+#ifndef WINNOW_CPU_VECTOR_H
+#define WINNOW_CPU_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+enum { W = 16 };
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+enum { W = 8 };
+#else
+enum { W = 4 };
+#endif
+
+typedef float vec __attribute__((vector_size(4 * W)));
+typedef int32_t ivec __attribute__((vector_size(4 * W)));
+typedef float vec_any __attribute__((vector_size(4 * W), aligned(4), may_alias)); /* anywhere in memory */
+typedef double dvec __attribute__((vector_size(4 * W)));                          /* W/2 lanes */
+typedef float halfvec __attribute__((vector_size(2 * W)));
+typedef float halfvec_any __attribute__((vector_size(2 * W), aligned(4), may_alias));
+
+static inline vec load(const float *from)
+{
+    return (vec) * (const vec_any *)from;
+}
+
+static inline void store(float *to, vec x)
+{
+    *(vec_any *)to = (vec_any)x;
+}
+
+static inline vec splat(float x)
+{
+    return x - (vec){0}; /* the form that both compilers turn into a broadcast; −0 stays −0 */
+}
+
+/* The first n lanes, zeros behind them. */
+static inline vec load_part(const float *from, int n)
+{
+    float lanes[W] = {0};
+    memcpy(lanes, from, (size_t)n * sizeof *from);
+    return load(lanes);
+}
+
+static inline void store_part(float *to, vec x, int n)
+{
+    float lanes[W];
+    store(lanes, x);
+    memcpy(to, lanes, (size_t)n * sizeof *to);
+}
+
+/* a where the mask is all ones, b where it is zero */
+static inline vec choose(ivec mask, vec a, vec b)
+{
+    return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+}
+
+static inline vec fma_vec(vec a, vec b, vec c)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline dvec fma_dvec(dvec a, dvec b, dvec c)
+{
+#if defined(__AVX512F__)
+    return (dvec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (dvec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline vec max_vec(vec a, vec b)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+/* Lanes in a fixed order, whatever the number of rows around. */
+static inline float sum_lanes(vec x)
+{
+    float lanes[W];
+    store(lanes, x);
+    for (int n = W / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            lanes[i] += lanes[i + n];
+    return lanes[0];
+}
+
+static inline double sum_lanes_double(dvec x)
+{
+    double sum = 0;
+    for (int i = 0; i < W / 2; i++)
+        sum += x[i];
+    return sum;
+}
+
+static inline float max_lanes(vec x)
+{
+    float lanes[W];
+    store(lanes, x);
+    float most = lanes[0];
+    for (int i = 1; i < W; i++)
+        most = lanes[i] > most ? lanes[i] : most;
+    return most;
+}
+
+/* e^x to 1 ulp or so: x = n·ln 2 + r, |r| ≤ ln 2 / 2, e^r = 1 + r + r²·poly(r) (own minimax fit of degree 4,
+ * relative error 3e-9), times 2^n. Below −87.33, where e^x is no normal float, and at −∞: 0. Above 88.7: the
+ * largest value, which no caller reaches. NaN stays NaN. */
+static inline vec exp_vec(vec x)
+{
+    const float LOWEST = -87.33f, HIGHEST = 88.7f;
+    ivec is_low = x < splat(LOWEST);
+    vec clamped = choose(is_low, splat(LOWEST), x);
+    clamped = choose(clamped > splat(HIGHEST), splat(HIGHEST), clamped);
+
+    const vec ROUNDER = splat(12582912.0f); /* 1.5·2^23: adding it rounds to an integer in the low bits */
+    vec shifted = fma_vec(clamped, splat(1.44269504088896341f), ROUNDER);
+    ivec exponent = (ivec)shifted - (ivec)ROUNDER;
+    vec n = shifted - ROUNDER;
+    vec r = fma_vec(n, splat(-0.693359375f),
+                    clamped); /* ln 2 in two parts; the first has 9 bits: n times it is exact */
+    r = fma_vec(n, splat(2.12194440054690583e-4f), r);
+
+    vec poly = splat(0.001381459878757596f);
+    poly = fma_vec(poly, r, splat(0.008368716575205326f));
+    poly = fma_vec(poly, r, splat(0.04166838899254799f));
+    poly = fma_vec(poly, r, splat(0.1666652113199234f));
+    poly = fma_vec(poly, r, splat(0.4999999403953552f));
+    vec power = fma_vec(poly, r * r, r) + splat(1.0f);
+    vec two_to_n = (vec)((exponent + 127) << 23);
+    return choose(is_low, splat(0.0f), power * two_to_n);
+}
+
+#endif

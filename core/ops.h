@@ -1,0 +1,153 @@
+/* The coarse operations a VLM is made of, implemented by every backend: `ref` (plain C, the oracle), `cpu`
+ * (oneDNN and own kernels) and later `cuda`. Callers see one table and never a dtype, a thread or an #ifdef.
+ *
+ * Pointers named float * or int32_t * are memory of the backend (alloc): callers pass them on and never
+ * dereference them; `download` brings them to the host. Matrices are row-major and dense unless a stride is
+ * given. Outputs come first, then inputs, weights, sizes. Activations, norms, softmax and scores are f32.
+ *
+ * Row invariance (README, "Numbers"): within one regime (prefill: `linear`, `attention`; decode:
+ * `linear_row`, `attention_row`) a row's result depends neither on how many rows are computed with it, nor on
+ * its place among them, nor on threads. tests/test_ops.c holds every backend to it bit by bit.
+ *
+ * Every operation that multiplies adds its multiply-accumulates to compute->macs: that is `flops_counted`.
+ */
+#ifndef WINNOW_OPS_H
+#define WINNOW_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "weights.h"
+
+/* One thread of work (a session): scratch memory, the threads it may use, the counter. Made by `open`. */
+struct compute {
+    const struct ops *ops;
+    uint64_t macs;   /* multiply-accumulates since the caller last set it to 0 */
+    int n_threads;
+    void *backend;   /* the backend's own state */
+};
+
+/* A weight matrix [n_out, n_in], packed once at load in the layout the backend wants; shared by sessions. */
+struct weight {
+    int n_out, n_in;
+    size_t n_bytes; /* what the packed form occupies */
+    void *packed;   /* the backend's own */
+};
+
+/* The keys and values of one layer live in pages of KV_PAGE positions counted from position 0 of that layer's
+ * sequence. A full page is never written again, so a copy of a sequence shares its pages (kv.h counts the
+ * references). Attention reduces over keys page by page, which makes it independent of how a row got there.
+ * A page holds, for each kv head, first K transposed [head_dim, KV_PAGE], then V [KV_PAGE, head_dim]. */
+enum { KV_PAGE = 64 };
+
+struct kv_view {
+    float *const *pages; /* host array of backend pointers, ceil(length / KV_PAGE) of them */
+    int length;          /* positions written */
+    int n_kv_heads, head_dim;
+};
+
+static inline size_t kv_page_floats(int n_kv_heads, int head_dim)
+{
+    return (size_t)2 * KV_PAGE * (size_t)n_kv_heads * (size_t)head_dim;
+}
+
+enum activation { ACTIVATION_QUICK_GELU, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_SILU };
+
+struct cluster_options {
+    int n_clusters; /* C, at least 1, at most n */
+    int n_neighbours; /* in the density, the token itself counted; at most n */
+    bool cosine;    /* assign by cosine similarity instead of Euclidean distance */
+};
+
+struct ops {
+    const char *name;
+
+    /* ---- life ---------------------------------------------------------------------------------------- */
+    enum status (*open)(struct compute *out, int n_threads, struct error *err);
+    void (*close)(struct compute *c);
+    /* 64-byte aligned, uninitialised; NULL when memory runs out. Sizes in bytes. */
+    void *(*alloc)(size_t n_bytes);
+    void (*release)(void *memory);
+    void (*upload)(struct compute *c, void *to, const void *host, size_t n_bytes);
+    void (*download)(struct compute *c, void *host, const void *from, size_t n_bytes); /* waits */
+    void (*copy)(struct compute *c, void *to, const void *from, size_t n_bytes);
+
+    /* Packs a tensor of a checkpoint viewed as [n_out, n_in]. Owned by the caller (weight_free). */
+    enum status (*weight_pack)(struct weight *out, const struct weights_tensor *tensor, int n_out, int n_in,
+                               struct error *err);
+    void (*weight_free)(struct weight *weight);
+
+    /* ---- dense --------------------------------------------------------------------------------------- */
+    /* y [n, n_out] = x [n, n_in] · Wᵀ (+ bias [n_out] where not NULL). y must not overlap x. n·n_out·n_in MACs */
+    void (*linear)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias, int n);
+    /* The same for one row of a decode step or the LM head. */
+    void (*linear_row)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias);
+
+    /* ---- rows ---------------------------------------------------------------------------------------- */
+    /* y = x / sqrt(mean x² + eps) · weight; y may be x. [n, d] */
+    void (*rms_norm)(struct compute *c, float *y, const float *x, const float *weight, float eps, int n, int d);
+    void (*layer_norm)(struct compute *c, float *y, const float *x, const float *weight, const float *bias,
+                       float eps, int n, int d);
+    void (*add)(struct compute *c, float *y, const float *x, size_t n); /* y += x */
+    void (*activate)(struct compute *c, float *y, enum activation kind, size_t n); /* in place */
+    void (*silu_mul)(struct compute *c, float *gate, const float *up, size_t n);   /* gate = silu(gate)·up */
+    /* Rotates pairs (j, j + d/2) of each head of x [n, n_heads·d] by row i's angle. `table` [n_positions, d]:
+     * d/2 cosines, then d/2 sines per position (rope_table below). Row i stands at positions[i] (backend
+     * memory), or at first + i where positions is NULL. */
+    void (*rope)(struct compute *c, float *x, const float *table, const int32_t *positions, int first, int n,
+                 int n_heads, int head_dim);
+    /* y[i] = x[index[i]]; rows of d. */
+    void (*gather_rows)(struct compute *c, float *y, const float *x, const int32_t *index, int n, int d);
+    /* y[g] = Σ_{i: group[i] = g} weight[g] · x[index[i]]  for g < n_groups, in the order of i. n·d MACs */
+    void (*merge_rows)(struct compute *c, float *y, const float *x, const int32_t *index, const int32_t *group,
+                       const float *weight, int n, int n_groups, int d);
+    /* patches [grid², 3·patch²] of pixels [3, size, size], row-major over the grid, inner order (c, y, x). */
+    void (*patchify)(struct compute *c, float *patches, const float *pixels, int size, int patch);
+
+    /* ---- attention ----------------------------------------------------------------------------------- */
+    /* Writes n rows of k and v [n, n_kv_heads·d] at positions first … first+n-1 of the layer. */
+    void (*kv_write)(struct compute *c, const struct kv_view *kv, const float *k, const float *v, int first, int n);
+    /* y [n_q, n_heads·d] = softmax(q·Kᵀ/√d) V; the rows of q are the last n_q positions of kv where `causal`,
+     * anywhere otherwise. lse [n_heads, n_q], natural log-sum-exp of each row's logits, where not NULL.
+     * 2·n_heads·n_q·length·d MACs, masked or not. */
+    void (*attention)(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv, bool causal,
+                      int n_q, int n_heads);
+    /* The same for the one row of a decode step: it sees all of kv. */
+    void (*attention_row)(struct compute *c, float *y, const float *q, const struct kv_view *kv, int n_heads);
+
+    /* ---- reduction ----------------------------------------------------------------------------------- */
+    /* Attention that chosen rows pay to chosen keys, through the log-sum-exp of `attention`:
+     *   p[j] = mean over heads and rows i of exp(q_i·k_j/√d − lse_{h,i}),  0 where key j lies after row i.
+     * rows [n_rows] index q [n_q, n_heads·d] (and lse [n_heads, n_q]), whose first row stands at position
+     * `q_first`; keys [n_keys] are positions of kv. p [n_keys]. Where `matrix` is not NULL the head mean of each
+     * row goes there, [n_rows, n_keys]. n_heads·n_rows·n_keys·d MACs. */
+    void (*attention_score)(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
+                            const struct kv_view *kv, const int32_t *rows, const int32_t *keys, int n_rows,
+                            int n_keys, int n_q, int q_first, int n_heads);
+    /* share [n_text] = mean over visual rows of softmax over text of visual·textᵀ (sparsevlm 1.1).
+     * visual [n_visual, d], text [n_text, d]. n_visual·n_text·d MACs */
+    void (*text_share)(struct compute *c, float *share, const float *visual, const float *text, int n_visual,
+                       int n_text, int d);
+    /* index [k]: the k largest of x [n] by falling value, the lower index first among equals. */
+    void (*top_k)(struct compute *c, int32_t *index, const float *x, int k, int n);
+    /* DPC-KNN over the n rows x[index[i]] (by falling priority): centres [C] are places 0 … n−1 in insertion
+     * order, group [n] the cluster of each place; sparsevlm 1.6 and the rules of 1.11. n²·d MACs */
+    void (*cluster)(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
+                    int n, int d, const struct cluster_options *options);
+    /* First index of the largest value. Waits. */
+    int32_t (*argmax)(struct compute *c, const float *x, int n);
+};
+
+/* Backends compiled in, by name; NULL when there is none of that name. */
+const struct ops *ops_find(const char *name);
+const struct ops *const *ops_all(int *n);
+
+/* Host table [n_positions, head_dim] for `rope`: angles and their cosines in f32 as Hugging Face computes them. */
+void rope_table(float *host, int n_positions, int head_dim, double theta, double position_scale);
+
+extern const struct ops ops_ref;
+extern const struct ops ops_cpu;
+
+#endif

@@ -1,0 +1,704 @@
+/* The CPU backend: ops.h on a pool of threads, oneDNN for products with weights (cpu_linear.c) and own
+ * kernels for the rest (cpu_kernels.c). This file only splits operations into tasks.
+ *
+ * A task owns the rows, heads or keys that it writes and reduces alone, in a fixed order; so neither the
+ * number of threads nor the split shows in a result. Small operations stay in the caller's thread: waking
+ * another costs more than they do. */
+#include "ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "cluster.h"
+#include "cpu_kernels.h"
+#include "cpu_linear.h"
+#include "memory.h"
+#include "threads.h"
+
+enum {
+    SMALL_FLOATS = 16384,           /* up to here one thread does an operation over elements */
+    SMALL_MACS = 1 << 18,           /* and a product with one row */
+    HUGE_PAGE = 2 << 20,            /* bytes; larger blocks ask the kernel for huge pages */
+    CHUNK_FLOATS = SMALL_FLOATS / 2 /* about what one task over elements gets */
+};
+
+struct cpu {
+    const struct cpu_kernels *kernels;
+    struct threads *threads;
+    struct linear_lane **lanes;   /* [n_threads] */
+    struct cpu_scratch **scratch; /* [n_threads] */
+    unsigned char *work;          /* for operations that need memory by the size of their input; grows */
+    size_t work_bytes;
+};
+
+static struct cpu *cpu_of(struct compute *c)
+{
+    return c->backend;
+}
+
+/* ---- life
+ * -------------------------------------------------------------------------------------------------- */
+
+const struct cpu_kernels *const *cpu_kernels_all(int *n)
+{
+    static const struct cpu_kernels *const ALL[] = {
+#if defined(__x86_64__)
+        &cpu_kernels_avx512,
+        &cpu_kernels_avx2,
+#endif
+        &cpu_kernels_generic,
+    };
+    int first = 0;
+    *n = sizeof ALL / sizeof ALL[0];
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx512f"))
+        first++;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        first = 2;
+#endif
+    *n -= first;
+    return ALL + first;
+}
+
+void cpu_kernels_use(struct compute *c, const struct cpu_kernels *kernels)
+{
+    cpu_of(c)->kernels = kernels;
+}
+
+static void *cpu_alloc(size_t n_bytes)
+{
+#ifndef NDEBUG
+    ENSURE(!memory_guarded());
+#endif
+    if (n_bytes > SIZE_MAX / 2)
+        return NULL;
+    size_t alignment = n_bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    size_t rounded = n_bytes == 0 ? 64 : (n_bytes + 63) / 64 * 64;
+    void *memory = aligned_alloc(alignment, rounded);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (memory && alignment == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
+#endif
+    return memory;
+}
+
+static void cpu_release(void *memory)
+{
+    free(memory);
+}
+
+static void cpu_close(struct compute *c)
+{
+    struct cpu *cpu = c->backend;
+    if (cpu) {
+        threads_close(cpu->threads);
+        for (int t = 0; t < c->n_threads; t++) {
+            linear_lane_close(cpu->lanes ? cpu->lanes[t] : NULL);
+            free(cpu->scratch ? cpu->scratch[t] : NULL);
+        }
+        free(cpu->lanes);
+        free(cpu->scratch);
+        free(cpu->work);
+        free(cpu);
+    }
+    *c = (struct compute){0};
+}
+
+static enum status cpu_open(struct compute *out, int n_threads, struct error *err)
+{
+    ENSURE(n_threads >= 1);
+    size_t n = (size_t)n_threads;
+    enum status status = OK;
+    struct cpu *cpu = memory_zero(1, sizeof *cpu);
+    *out = (struct compute){.ops = &ops_cpu, .n_threads = n_threads, .backend = cpu};
+    if (!cpu)
+        return memory_failed(err, "CPU backend", sizeof *cpu);
+    int n_kernels;
+    cpu->kernels = cpu_kernels_all(&n_kernels)[0];
+    cpu->lanes = memory_zero(n, sizeof *cpu->lanes);
+    cpu->scratch = memory_zero(n, sizeof *cpu->scratch);
+    if (!cpu->lanes || !cpu->scratch)
+        TRY_GOTO(status, memory_failed(err, "CPU backend", n * 2 * sizeof(void *)));
+    for (int t = 0; t < n_threads; t++) {
+        TRY_GOTO(status, linear_lane_open(&cpu->lanes[t], err));
+        cpu->scratch[t] = cpu_alloc(sizeof **cpu->scratch);
+        if (!cpu->scratch[t])
+            TRY_GOTO(status, memory_failed(err, "CPU backend", sizeof **cpu->scratch));
+    }
+    TRY_GOTO(status, threads_open(&cpu->threads, n_threads, linear_thread_start, err));
+exit:
+    if (status != OK)
+        cpu_close(out);
+    return status;
+}
+
+static void cpu_move(struct compute *c, void *to, const void *from, size_t n_bytes)
+{
+    (void)c;
+    if (n_bytes > 0)
+        memcpy(to, from, n_bytes);
+}
+
+/* Memory of the session for one operation; what was in it is lost. */
+static void *work_memory(struct cpu *cpu, size_t n_bytes)
+{
+    if (cpu->work_bytes < n_bytes) {
+        free(cpu->work);
+        cpu->work = cpu_alloc(n_bytes);
+        cpu->work_bytes = n_bytes;
+        ENSURE(cpu->work && "memory for a reduction");
+    }
+    return cpu->work;
+}
+
+/* ---- splitting
+ * --------------------------------------------------------------------------------------------- */
+
+/* Runs work over n units (rows, elements) of `width` floats each: at once where it is little, else in tasks.
+ */
+struct split {
+    void (*run)(void *args, size_t first, size_t n);
+    void *args;
+    size_t n, per_task;
+};
+
+static void split_task(void *context, int task, int thread)
+{
+    const struct split *split = context;
+    size_t first = (size_t)task * split->per_task;
+    (void)thread;
+    split->run(split->args, first, split->n - first < split->per_task ? split->n - first : split->per_task);
+}
+
+static void split_run(struct compute *c, size_t n, size_t width, void (*run)(void *, size_t, size_t),
+                      void *args)
+{
+    if (n == 0)
+        return;
+    if (c->n_threads == 1 || n * width <= SMALL_FLOATS) {
+        run(args, 0, n);
+        return;
+    }
+    size_t per_task = width >= CHUNK_FLOATS ? 1 : CHUNK_FLOATS / width;
+    size_t even =
+        (n + (size_t)c->n_threads * 8 - 1) / ((size_t)c->n_threads * 8); /* 8 tasks a thread at most */
+    struct split split = {.run = run, .args = args, .n = n, .per_task = even > per_task ? even : per_task};
+    threads_run(cpu_of(c)->threads, (int)((n + split.per_task - 1) / split.per_task), split_task, &split);
+}
+
+/* ---- dense
+ * ------------------------------------------------------------------------------------------------- */
+
+struct linear_args {
+    struct linear_lane **lanes;
+    float *y;
+    const float *x, *bias;
+    const struct weight *w;
+    int n;
+};
+
+static void linear_run(void *context, int task, int thread)
+{
+    const struct linear_args *a = context;
+    linear_task(a->lanes[thread], a->y, a->x, a->w, a->bias, a->n, task);
+}
+
+static void linear_row_run(void *context, int task, int thread)
+{
+    const struct linear_args *a = context;
+    linear_row_task(a->lanes[thread], a->y, a->x, a->w, a->bias, task);
+}
+
+static void cpu_linear(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias,
+                       int n)
+{
+    struct linear_args args = {.lanes = cpu_of(c)->lanes, .y = y, .x = x, .bias = bias, .w = w, .n = n};
+    if (n == 0)
+        return;
+    linear_thread_start(); /* the session may have moved to another thread since it was opened */
+    threads_run(cpu_of(c)->threads, linear_tasks(w, n), linear_run, &args);
+    c->macs += (uint64_t)n * (uint64_t)w->n_out * (uint64_t)w->n_in;
+}
+
+static void cpu_linear_row(struct compute *c, float *y, const float *x, const struct weight *w,
+                           const float *bias)
+{
+    struct linear_args args = {.lanes = cpu_of(c)->lanes, .y = y, .x = x, .bias = bias, .w = w, .n = 1};
+    uint64_t macs = (uint64_t)w->n_out * (uint64_t)w->n_in;
+    int n_tasks = linear_row_tasks(w);
+    linear_thread_start();
+    if (macs <= SMALL_MACS)
+        for (int task = 0; task < n_tasks; task++)
+            linear_row_run(&args, task, 0);
+    else
+        threads_run(cpu_of(c)->threads, n_tasks, linear_row_run, &args);
+    c->macs += macs;
+}
+
+/* ---- rows
+ * -------------------------------------------------------------------------------------------------- */
+
+struct row_args {
+    const struct cpu_kernels *kernels;
+    float *y;
+    const float *x, *weight, *bias;
+    const int32_t *index;
+    float eps;
+    int d, n_heads, first;
+    enum activation kind;
+};
+
+static void rms_norm_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    size_t at = first * (size_t)a->d;
+    a->kernels->rms_norm(a->y + at, a->x + at, a->weight, a->eps, (int)n, a->d);
+}
+
+static void cpu_rms_norm(struct compute *c, float *y, const float *x, const float *weight, float eps, int n,
+                         int d)
+{
+    struct row_args args = {
+        .kernels = cpu_of(c)->kernels, .y = y, .x = x, .weight = weight, .eps = eps, .d = d};
+    split_run(c, (size_t)n, (size_t)d, rms_norm_run, &args);
+}
+
+static void layer_norm_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    size_t at = first * (size_t)a->d;
+    a->kernels->layer_norm(a->y + at, a->x + at, a->weight, a->bias, a->eps, (int)n, a->d);
+}
+
+static void cpu_layer_norm(struct compute *c, float *y, const float *x, const float *weight,
+                           const float *bias, float eps, int n, int d)
+{
+    struct row_args args = {
+        .kernels = cpu_of(c)->kernels, .y = y, .x = x, .weight = weight, .bias = bias, .eps = eps, .d = d};
+    split_run(c, (size_t)n, (size_t)d, layer_norm_run, &args);
+}
+
+static void add_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    a->kernels->add(a->y + first, a->x + first, n);
+}
+
+static void cpu_add(struct compute *c, float *y, const float *x, size_t n)
+{
+    struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .x = x};
+    split_run(c, n, 1, add_run, &args);
+}
+
+static void activate_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    a->kernels->activate(a->y + first, a->kind, n);
+}
+
+static void cpu_activate(struct compute *c, float *y, enum activation kind, size_t n)
+{
+    struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .kind = kind};
+    split_run(c, n, 1, activate_run, &args);
+}
+
+static void silu_mul_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    a->kernels->silu_mul(a->y + first, a->x + first, n);
+}
+
+static void cpu_silu_mul(struct compute *c, float *gate, const float *up, size_t n)
+{
+    struct row_args args = {.kernels = cpu_of(c)->kernels, .y = gate, .x = up};
+    split_run(c, n, 1, silu_mul_run, &args);
+}
+
+static void rope_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    for (size_t i = first; i < first + n; i++) {
+        int position = a->index ? a->index[i] : a->first + (int)i;
+        a->kernels->rope_row(a->y + i * (size_t)a->n_heads * (size_t)a->d,
+                             a->x + (size_t)position * (size_t)a->d, a->n_heads, a->d);
+    }
+}
+
+static void cpu_rope(struct compute *c, float *x, const float *table, const int32_t *positions, int first,
+                     int n, int n_heads, int head_dim)
+{
+    struct row_args args = {.kernels = cpu_of(c)->kernels,
+                            .y = x,
+                            .x = table,
+                            .index = positions,
+                            .first = first,
+                            .n_heads = n_heads,
+                            .d = head_dim};
+    split_run(c, (size_t)n, (size_t)n_heads * (size_t)head_dim, rope_run, &args);
+}
+
+static void cpu_gather_rows(struct compute *c, float *y, const float *x, const int32_t *index, int n, int d)
+{
+    (void)c;
+    for (size_t i = 0; i < (size_t)n; i++)
+        memcpy(y + i * (size_t)d, x + (size_t)index[i] * (size_t)d, (size_t)d * sizeof *y);
+}
+
+static void cpu_merge_rows(struct compute *c, float *y, const float *x, const int32_t *index,
+                           const int32_t *group, const float *weight, int n, int n_groups, int d)
+{
+    memset(y, 0, (size_t)n_groups * (size_t)d * sizeof *y);
+    for (int i = 0; i < n; i++)
+        cpu_of(c)->kernels->add_scaled(y + (size_t)group[i] * (size_t)d, x + (size_t)index[i] * (size_t)d,
+                                       weight[group[i]], d);
+    c->macs += (uint64_t)n * (uint64_t)d;
+}
+
+static void cpu_patchify(struct compute *c, float *patches, const float *pixels, int size, int patch)
+{
+    (void)c;
+    size_t side = (size_t)size, grid = side / (size_t)patch, length = (size_t)patch;
+    for (size_t row = 0; row < grid; row++)
+        for (size_t column = 0; column < grid; column++)
+            for (size_t channel = 0; channel < 3; channel++)
+                for (size_t y = 0; y < length; y++, patches += length)
+                    memcpy(patches, pixels + (channel * side + row * length + y) * side + column * length,
+                           length * sizeof *patches);
+}
+
+/* ---- attention
+ * --------------------------------------------------------------------------------------------- */
+
+struct kv_args {
+    const struct kv_view *kv;
+    const float *k, *v;
+    int first, n;
+};
+
+/* One kv head: its columns of k and v to the pages. */
+static void kv_write_run(void *context, size_t first_head, size_t n_heads)
+{
+    const struct kv_args *a = context;
+    size_t d = (size_t)a->kv->head_dim, width = d * (size_t)a->kv->n_kv_heads;
+    for (size_t g = first_head; g < first_head + n_heads; g++)
+        for (int i = 0; i < a->n;) {
+            int slot = (a->first + i) % KV_PAGE;
+            int n_run = KV_PAGE - slot < a->n - i ? KV_PAGE - slot : a->n - i;
+            float *keys =
+                a->kv->pages[(a->first + i) / KV_PAGE] + kv_page_floats((int)g, a->kv->head_dim) + slot;
+            float *values = keys - slot + (size_t)KV_PAGE * d + (size_t)slot * d;
+            for (size_t row = 0; row < (size_t)n_run; row++) {
+                const float *k = a->k + ((size_t)i + row) * width + g * d;
+                for (size_t j = 0; j < d; j++)
+                    keys[j * KV_PAGE + row] = k[j];
+                memcpy(values + row * d, a->v + ((size_t)i + row) * width + g * d, d * sizeof *values);
+            }
+            i += n_run;
+        }
+}
+
+static void cpu_kv_write(struct compute *c, const struct kv_view *kv, const float *k, const float *v,
+                         int first, int n)
+{
+    struct kv_args args = {.kv = kv, .k = k, .v = v, .first = first, .n = n};
+    split_run(c, (size_t)kv->n_kv_heads, (size_t)2 * (size_t)n * (size_t)kv->head_dim, kv_write_run, &args);
+}
+
+struct attention_args {
+    const struct cpu *cpu;
+    float *y, *lse;
+    const float *q;
+    const struct kv_view *kv;
+    bool causal;
+    int n_q, n_heads, n_blocks;
+};
+
+/* The last block of rows sees the most keys: it comes first, so that no thread is left with it at the end. */
+static void attention_run(void *context, int task, int thread)
+{
+    const struct attention_args *a = context;
+    int h = task % a->n_heads, block = a->n_blocks - 1 - task / a->n_heads;
+    int first = block * ATTENTION_ROWS,
+        n_rows = a->n_q - first < ATTENTION_ROWS ? a->n_q - first : ATTENTION_ROWS;
+    size_t stride = (size_t)a->n_heads * (size_t)a->kv->head_dim;
+    size_t at = (size_t)first * stride + (size_t)h * (size_t)a->kv->head_dim;
+    struct attention_task rows = {
+        .y = a->y + at,
+        .lse = a->lse ? a->lse + (size_t)h * (size_t)a->n_q + first : NULL,
+        .q = a->q + at,
+        .kv = a->kv,
+        .stride = stride,
+        .kv_head = h / (a->n_heads / a->kv->n_kv_heads),
+        .n_rows = n_rows,
+        .first_keys = a->causal ? a->kv->length - a->n_q + first + 1 : a->kv->length,
+        .more_keys = a->causal ? 1 : 0,
+    };
+    a->cpu->kernels->attention(&rows, a->cpu->scratch[thread]);
+}
+
+static void attention_check(const struct kv_view *kv, int n_heads)
+{
+    ENSURE(kv->length > 0 && kv->head_dim <= KERNEL_MAX_HEAD_DIM && n_heads % kv->n_kv_heads == 0);
+}
+
+static void cpu_attention(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
+                          bool causal, int n_q, int n_heads)
+{
+    if (n_q == 0)
+        return;
+    attention_check(kv, n_heads);
+    ENSURE(!causal || n_q <= kv->length);
+    struct attention_args args = {.cpu = cpu_of(c),
+                                  .y = y,
+                                  .lse = lse,
+                                  .q = q,
+                                  .kv = kv,
+                                  .causal = causal,
+                                  .n_q = n_q,
+                                  .n_heads = n_heads,
+                                  .n_blocks = (n_q + ATTENTION_ROWS - 1) / ATTENTION_ROWS};
+    threads_run(cpu_of(c)->threads, args.n_blocks * n_heads, attention_run, &args);
+    c->macs += 2 * (uint64_t)n_heads * (uint64_t)n_q * (uint64_t)kv->length * (uint64_t)kv->head_dim;
+}
+
+static void attention_row_run(void *context, int h, int thread)
+{
+    const struct attention_args *a = context;
+    size_t at = (size_t)h * (size_t)a->kv->head_dim;
+    a->cpu->kernels->attention_row(a->y + at, a->q + at, a->kv, h / (a->n_heads / a->kv->n_kv_heads),
+                                   a->cpu->scratch[thread]);
+}
+
+static void cpu_attention_row(struct compute *c, float *y, const float *q, const struct kv_view *kv,
+                              int n_heads)
+{
+    attention_check(kv, n_heads);
+    struct attention_args args = {.cpu = cpu_of(c), .y = y, .q = q, .kv = kv, .n_heads = n_heads};
+    uint64_t macs = 2 * (uint64_t)n_heads * (uint64_t)kv->length * (uint64_t)kv->head_dim;
+    if (macs <= SMALL_MACS)
+        for (int h = 0; h < n_heads; h++)
+            attention_row_run(&args, h, 0);
+    else
+        threads_run(cpu_of(c)->threads, n_heads, attention_row_run, &args);
+    c->macs += macs;
+}
+
+/* ---- reduction
+ * --------------------------------------------------------------------------------------------- */
+
+struct score_args {
+    const struct cpu *cpu;
+    struct score_task all;
+};
+
+static void score_run(void *context, int task, int thread)
+{
+    const struct score_args *a = context;
+    struct score_task part = a->all;
+    int first = task * SCORE_KEYS;
+    part.p += first;
+    part.keys += first;
+    if (part.matrix)
+        part.matrix += first;
+    part.n_keys = a->all.n_keys - first < SCORE_KEYS ? a->all.n_keys - first : SCORE_KEYS;
+    a->cpu->kernels->score(&part, a->cpu->scratch[thread]);
+}
+
+static void cpu_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
+                                const struct kv_view *kv, const int32_t *rows, const int32_t *keys,
+                                int n_rows, int n_keys, int n_q, int q_first, int n_heads)
+{
+    attention_check(kv, n_heads);
+    struct score_args args = {.cpu = cpu_of(c),
+                              .all = {.p = p,
+                                      .matrix = matrix,
+                                      .matrix_stride = (size_t)n_keys,
+                                      .q = q,
+                                      .lse = lse,
+                                      .kv = kv,
+                                      .rows = rows,
+                                      .keys = keys,
+                                      .n_rows = n_rows,
+                                      .n_keys = n_keys,
+                                      .n_q = n_q,
+                                      .q_first = q_first,
+                                      .n_heads = n_heads}};
+    threads_run(cpu_of(c)->threads, (n_keys + SCORE_KEYS - 1) / SCORE_KEYS, score_run, &args);
+    c->macs += (uint64_t)n_heads * (uint64_t)n_rows * (uint64_t)n_keys * (uint64_t)kv->head_dim;
+}
+
+struct share_args {
+    const struct cpu_kernels *kernels;
+    float *weights; /* [n_visual, n_text] */
+    const float *visual, *text;
+    int n_text, d;
+};
+
+static void share_run(void *context, size_t first, size_t n)
+{
+    const struct share_args *a = context;
+    float *weights = a->weights + first * (size_t)a->n_text;
+    a->kernels->dots(weights, a->visual + first * (size_t)a->d, a->text, (int)n, a->n_text, a->d);
+    for (size_t i = 0; i < n; i++)
+        a->kernels->softmax_row(weights + i * (size_t)a->n_text, a->n_text);
+}
+
+static void cpu_text_share(struct compute *c, float *share, const float *visual, const float *text,
+                           int n_visual, int n_text, int d)
+{
+    size_t n = (size_t)n_text, weight_floats = ((size_t)n_visual * n + 1) / 2 * 2; /* even: doubles follow */
+    double *sum = work_memory(cpu_of(c), n * sizeof(double) + weight_floats * sizeof(float));
+    float *weights = (float *)(sum + n);
+    struct share_args args = {.kernels = cpu_of(c)->kernels,
+                              .weights = weights,
+                              .visual = visual,
+                              .text = text,
+                              .n_text = n_text,
+                              .d = d};
+    split_run(c, (size_t)n_visual, n * (size_t)d, share_run, &args);
+    memset(sum, 0, n * sizeof *sum);
+    for (size_t i = 0; i < (size_t)n_visual; i++)
+        for (size_t t = 0; t < n; t++)
+            sum[t] += (double)weights[i * n + t];
+    for (size_t t = 0; t < n; t++)
+        share[t] = (float)(sum[t] / n_visual);
+    c->macs += (uint64_t)n_visual * (uint64_t)n_text * (uint64_t)d;
+}
+
+/* What sorts rising as (falling value, rising index); NaN as −∞ (callers refuse it, an order must still
+ * exist). */
+static uint64_t order_key(float x, int index)
+{
+    float value = isnan(x) ? -INFINITY : x + 0.0f; /* −0 and 0 are equals */
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u; /* rises with the value */
+    return (uint64_t)~bits << 32 | (uint32_t)index;
+}
+
+/* Restores the heap (largest on top) of keys [n] below `at`. */
+static void sift_down(uint64_t *keys, int at, int n)
+{
+    uint64_t key = keys[at];
+    for (int child = 2 * at + 1; child < n; child = 2 * at + 1) {
+        if (child + 1 < n && keys[child + 1] > keys[child])
+            child++;
+        if (keys[child] <= key)
+            break;
+        keys[at] = keys[child];
+        at = child;
+    }
+    keys[at] = key;
+}
+
+/* A heap of the k best so far, the worst of them on top; then sorted. */
+static void cpu_top_k(struct compute *c, int32_t *index, const float *x, int k, int n)
+{
+    ENSURE(k <= n);
+    if (k <= 0)
+        return;
+    uint64_t *keys = work_memory(cpu_of(c), (size_t)k * sizeof *keys);
+    for (int i = 0; i < k; i++)
+        keys[i] = order_key(x[i], i);
+    for (int at = k / 2 - 1; at >= 0; at--)
+        sift_down(keys, at, k);
+    for (int i = k; i < n; i++) {
+        uint64_t key = order_key(x[i], i);
+        if (key < keys[0]) {
+            keys[0] = key;
+            sift_down(keys, 0, k);
+        }
+    }
+    for (int end = k - 1; end >= 0; end--) {
+        index[end] = (int32_t)(uint32_t)keys[0];
+        keys[0] = keys[end];
+        if (end > 0)
+            sift_down(keys, 0, end);
+    }
+}
+
+struct distance_args {
+    const struct cpu_kernels *kernels;
+    double *distance2;
+    const float *x;
+    const int32_t *index;
+    int n, d;
+};
+
+/* Row i against the rows before it. */
+static void distance_run(void *context, int task, int thread)
+{
+    const struct distance_args *a = context;
+    int i = a->n - 1 - task; /* the longest first */
+    (void)thread;
+    a->kernels->distances(a->distance2 + (size_t)i * (size_t)a->n, a->x + (size_t)a->index[i] * (size_t)a->d,
+                          a->x, a->index, i, a->d);
+}
+
+static void cpu_cluster(struct compute *c, int32_t *centres, int32_t *group, const float *x,
+                        const int32_t *index, int n, int d, const struct cluster_options *options)
+{
+    size_t rows = (size_t)n;
+    double *distance2 = work_memory(cpu_of(c), (rows * rows + cluster_scratch(n)) * sizeof *distance2);
+    struct distance_args args = {
+        .kernels = cpu_of(c)->kernels, .distance2 = distance2, .x = x, .index = index, .n = n, .d = d};
+    threads_run(cpu_of(c)->threads, n, distance_run, &args);
+    for (size_t i = 0; i < rows; i++) {
+        distance2[i * rows + i] = 0;
+        for (size_t j = 0; j < i; j++) { /* each pair was computed once: exactly symmetric */
+            distance2[i * rows + j] /= d;
+            distance2[j * rows + i] = distance2[i * rows + j];
+        }
+    }
+    cluster_assign(centres, group, distance2, distance2 + rows * rows, x, index, n, d, options);
+    c->macs += (uint64_t)n * (uint64_t)n * (uint64_t)d;
+}
+
+static int32_t cpu_argmax(struct compute *c, const float *x, int n)
+{
+    (void)c;
+    uint64_t best = order_key(x[0], 0);
+    for (int i = 1; i < n; i++) {
+        uint64_t key = order_key(x[i], i);
+        best = key < best ? key : best;
+    }
+    return (int32_t)(uint32_t)best;
+}
+
+const struct ops ops_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .upload = cpu_move,
+    .download = cpu_move,
+    .copy = cpu_move,
+    .weight_pack = linear_pack,
+    .weight_free = linear_free,
+    .linear = cpu_linear,
+    .linear_row = cpu_linear_row,
+    .rms_norm = cpu_rms_norm,
+    .layer_norm = cpu_layer_norm,
+    .add = cpu_add,
+    .activate = cpu_activate,
+    .silu_mul = cpu_silu_mul,
+    .rope = cpu_rope,
+    .gather_rows = cpu_gather_rows,
+    .merge_rows = cpu_merge_rows,
+    .patchify = cpu_patchify,
+    .kv_write = cpu_kv_write,
+    .attention = cpu_attention,
+    .attention_row = cpu_attention_row,
+    .attention_score = cpu_attention_score,
+    .text_share = cpu_text_share,
+    .top_k = cpu_top_k,
+    .cluster = cpu_cluster,
+    .argmax = cpu_argmax,
+};

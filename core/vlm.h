@@ -1,0 +1,162 @@
+/* The runtime: one vision-language model, asked with or without a method of visual-token reduction.
+ *
+ *     struct vlm *vlm;
+ *     TRY(vlm_open(&vlm, &(struct vlm_options){.dir = "models/miniature"}, &err));
+ *     struct session *session;
+ *     TRY(session_open(&session, vlm, 2, &err));                       // one thread of work with 2 threads
+ *     struct features *features;
+ *     TRY(session_encode(&features, session, &image, IMAGE_MODE_FROM_FILE, NULL, &err));
+ *     struct answer answer;
+ *     TRY(session_ask(&answer, session, &(struct question){
+ *         .prompts = (const char *[]){"USER: <image>\nWhat? ASSISTANT:"}, .n_turns = 1,
+ *         .images = &features, .n_images = 1, .method = &method, .max_new_tokens = 16}, &err));
+ *     puts(answer.turns[0].text);
+ *     answer_free(&answer); features_release(features); session_close(session); vlm_close(vlm);
+ *
+ * A vlm is immutable after vlm_open and shared by threads; a session belongs to one thread at a time. The harness
+ * knows nothing of layers; the runtime knows nothing of SQLite, HDF5 or benchmarks.
+ */
+#ifndef WINNOW_VLM_H
+#define WINNOW_VLM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "image.h"
+#include "ledger.h"
+#include "reducer.h"
+#include "tokenizer.h"
+
+struct vlm;
+struct session;
+
+enum dtype_choice { DTYPE_AUTO, DTYPE_CHOICE_F32, DTYPE_CHOICE_BF16, DTYPE_CHOICE_F16 };
+
+struct vlm_options {
+    const char *dir;          /* checkpoint directory */
+    const char *device;       /* "cpu", "ref", "cuda"; NULL or "": cuda where usable and worth it, else cpu */
+    enum dtype_choice dtype;  /* weights, GEMM inputs, KV */
+    uint64_t random_seed;     /* with `geometry`: weights from this seed instead of a file */
+    const char *geometry;     /* "llava-1.5-7b[:LAYERS]" …: no checkpoint, random weights (bench); NULL otherwise */
+};
+
+/* Shape of a model, immutable; config.json with the class defaults filled in. */
+struct vlm_config {
+    const char *family; /* "llava-1.5" */
+    struct {
+        int hidden, intermediate, n_layers, n_heads, image_size, patch, n_used_layers /* that run */;
+        float eps;
+        enum activation activation;
+    } vision;
+    struct {
+        int hidden, intermediate, n_layers, n_heads, n_kv_heads, head_dim, vocabulary, max_positions;
+        float eps;
+        double rope_theta, rope_scale /* positions are divided by it ("linear") */;
+    } text;
+    bool keep_cls;            /* vision_feature_select_strategy: full */
+    enum activation projector_activation;
+    int32_t image_token, bos, eos[8];
+    int n_eos;
+    int visual_per_image;     /* 576 */
+    int grid_rows, grid_cols; /* 24 × 24 */
+};
+
+enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct error *err);
+void vlm_close(struct vlm *vlm);
+const struct vlm_config *vlm_config(const struct vlm *vlm);
+const struct tokenizer *vlm_tokenizer(const struct vlm *vlm);
+const struct processor *vlm_processor(const struct vlm *vlm);
+const char *vlm_device(const struct vlm *vlm); /* name of the backend that runs */
+const char *vlm_dir(const struct vlm *vlm);
+/* SHA-256 of the weights, for keys (64 hex digits); computed once, "random" for a geometry. */
+enum status vlm_weights_sha256(char hex[65], struct vlm *vlm, struct error *err);
+/* Raised when any bit of any answer may change. */
+enum { NUMERICS = 1 };
+
+enum status session_open(struct session **out, struct vlm *vlm, int n_threads, struct error *err);
+void session_close(struct session *session);
+
+/* Named intermediates (README, "Taps"): data is a host copy [rows, cols], valid during the call. Rows of
+ * `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that nothing is copied that
+ * nobody asked for. */
+struct tap {
+    bool (*want)(void *context, const char *name);
+    /* Row 0 stands at position `first` of that layer's sequence (0 but in later turns). */
+    void (*give)(void *context, const char *name, const float *data, int first, int rows, int cols);
+    void *context;
+};
+
+/* Visual tokens of one picture: the projector's output. Computed once, used by many questions and threads. */
+struct features;
+enum { IMAGE_MODE_FROM_FILE = -1 };
+enum status session_encode(struct features **out, struct session *session, const struct image *image,
+                           int image_mode /* enum image_mode or IMAGE_MODE_FROM_FILE */, const struct tap *tap,
+                           struct error *err);
+struct features *features_retain(struct features *features);
+void features_release(struct features *features);
+int features_count(const struct features *features); /* visual tokens */
+void features_grid(const struct features *features, int *rows, int *cols);
+
+struct question {
+    const char *const *prompts; /* one per turn, with their <image> placeholders; the final strings */
+    int n_turns;
+    struct features *const *images; /* in placeholder order, over all turns' first prompt */
+    int n_images;
+    const struct method *method; /* NULL: vanilla */
+    int max_new_tokens;          /* per turn */
+    uint64_t seed, sample;       /* for methods that use chance */
+    const struct tap *tap;
+    bool want_records;           /* fill answer.records */
+    int n_attention;             /* records of attention of the text after the last image to visual tokens … */
+    const int *attention_layers; /* … at these layers (record.attention) */
+};
+
+struct turn {
+    int32_t *prompt_ids; /* before placeholders are expanded */
+    int n_prompt_ids;
+    int expanded_len;    /* uncut length of the sequence after this prompt */
+    int32_t *ids;        /* answer, the eos too where it was generated */
+    int n_ids;
+    char *text;          /* special tokens skipped, not stripped */
+};
+
+/* A cut as it happened, for parity, traces and pictures. Places are 0 … n_in − 1 in visual order at that cut. */
+struct cut_record {
+    int layer, n_in;
+    int32_t *ids_in;     /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
+    int n_kept, n_recycled, n_clusters, n_raters, rank;
+    int32_t *kept, *recycled, *centres, *cluster_of; /* cluster_of: per recycled, 0 … n_clusters − 1 */
+    int32_t *raters;     /* places in the text after the last image; n_raters −1: every row */
+    float *score;        /* [n_in]; NULL where nothing scored */
+};
+
+struct attention_record {
+    int layer, rows, cols; /* text after the last image × visual tokens entering the layer */
+    float *data;           /* head mean */
+};
+
+struct answer {
+    struct turn *turns;
+    int n_turns;
+    struct ledger ledger;
+    struct plan plan;
+    struct cut_record *records;
+    int n_records;
+    struct attention_record *attention;
+    int n_attention;
+    float *first_logits; /* [vocabulary], of the last turn's first answer step */
+};
+
+enum status session_ask(struct answer *out, struct session *session, const struct question *question,
+                        struct error *err);
+void answer_free(struct answer *answer);
+
+/* "USER: <image>\nQ ASSISTANT:" of a template; see template.h for their names. */
+
+/* Bytes: packed weights, and the high-water mark of session memory. */
+size_t vlm_weight_bytes(const struct vlm *vlm);
+size_t session_peak_bytes(const struct session *session);
+
+#endif

@@ -1,0 +1,113 @@
+/* The `winnow` program: one table of commands. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+
+#ifndef WINNOW_VERSION
+#define WINNOW_VERSION "0.1.0"
+#endif
+#ifndef WINNOW_REVISION
+#define WINNOW_REVISION "unknown"
+#endif
+#ifndef WINNOW_BUILD
+#define WINNOW_BUILD "unknown"
+#endif
+
+#define COMMON_USAGE                                                                                             \
+    "  --model DIR            checkpoint (default: the built-in miniature)\n"                                    \
+    "  --device cpu|cuda|ref  --dtype auto|f32|bf16|f16  --threads N  --seed N\n"                                \
+    "  --image-mode crop|pad  --max-new-tokens N  --json\n"
+
+static const struct command commands[] = {
+    {"ask", cmd_ask, "ask a model about pictures, with or without token reduction",
+     "winnow ask [--image F]... [--method M] [--budget B] [--match X] [-p K=V]... [--control C]\n"
+     "           [--template T | --raw] [--trace F.h5] [--ledger] QUESTION...\n"
+     "Several questions are turns of one dialogue. --raw takes the question as the whole prompt.\n" COMMON_USAGE},
+    {"show", cmd_show, "draw which patches survive each cut",
+     "winnow show (TRACE.h5 [--sample ID] [--cell KEY] | --image F QUESTION...) -o OUT.png|DIR\n" COMMON_USAGE},
+    {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
+     "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
+     "             [--shard I/N] [--workers N]\n"},
+    {"report", cmd_report, "tables, plots and pictures from a store",
+     "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"},
+    {"score", cmd_score, "score an answer file as the benchmark's official scorer does",
+     "winnow score BENCHMARK --answers F [--questions F] [--annotations F] [--protocol official|lmms|vlmeval]\n"
+     "             [--per-sample OUT.jsonl] [--json]\n"},
+    {"prompt", cmd_prompt, "print the prompts of a benchmark",
+     "winnow prompt BENCHMARK --questions F [--template T] [--limit N]\n"},
+    {"parity", cmd_parity, "compare with golden cases of the reference implementations",
+     "winnow parity [--device D] [--dtype T] [--tol F] CASE_DIR...\n"},
+    {"bench", cmd_bench, "time methods on a known geometry with random weights, or on a checkpoint",
+     "winnow bench [--plan] [--model DIR | --geometry NAME[:LAYERS]] [--methods LIST] [--budgets LIST] [--match X]\n"
+     "             [-p K=V]... [--visual-tokens LIST] [--text-tokens N] [--decode N] [--repeats N] [--json]\n"},
+    {"ops", cmd_ops, "check every operation of a backend against the reference, or time it",
+     "winnow ops [--device D] [--perf] [--filter TEXT]\n"},
+    {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",
+     "winnow world --out DIR [--suite NAME]... [--seed N] [--count N]\n"},
+    {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
+     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json]\n"},
+    {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+const struct command *command_find(const char *name)
+{
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void usage(FILE *out)
+{
+    fprintf(out, "winnow: a research bench for visual-token reduction in vision-language models\n\n"
+                 "usage: winnow COMMAND ...\n\n");
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n`winnow help COMMAND` tells more. Exit status: 0 well, 1 something does not hold, 2 bad input,\n"
+                 "3 the machine lacks something, 130 interrupted and resumable.\n");
+}
+
+static int help(const char *name)
+{
+    const struct command *command = name ? command_find(name) : NULL;
+    if (name && command == NULL)
+        return command_usage("help", "unknown command '%s'", name);
+    if (command)
+        printf("%s: %s\n\n%s", command->name, command->summary, command->usage);
+    else
+        usage(stdout);
+    return OK;
+}
+
+static int version(void)
+{
+    int n;
+    const struct ops *const *all = ops_all(&n);
+    printf("winnow %s (%s; backends:", WINNOW_VERSION, WINNOW_BUILD);
+    for (int i = 0; i < n; i++)
+        printf(" %s", all[i]->name);
+    printf("; revision %s)\n", WINNOW_REVISION);
+    return OK;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_DFL);
+    if (argc < 2) {
+        usage(stderr);
+        return BAD_INPUT;
+    }
+    if (strcmp(argv[1], "--version") == 0)
+        return version();
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help(argc > 2 ? argv[2] : NULL);
+    const struct command *command = command_find(argv[1]);
+    if (command == NULL) {
+        fprintf(stderr, "winnow: error: unknown command '%s'; `winnow help` lists them\n", argv[1]);
+        return BAD_INPUT;
+    }
+    return command->run(argc - 1, argv + 1);
+}

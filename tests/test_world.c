@@ -1,0 +1,570 @@
+/* datasets/mini and core/sha256.c: the same bytes every time, golds that the scenes bear out, exact balance.
+ */
+#define _XOPEN_SOURCE 700 /* mkdtemp, nftw */
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <png.h> /* libpng: reads back what our own encoder wrote */
+
+#include "../core/sha256.h"
+#include "../datasets/mini/png_encode.h"
+#include "../datasets/mini/questions.h"
+#include "../datasets/mini/suite.h"
+#include "../datasets/mini/world.h"
+
+#include <cmocka.h>
+
+static char err[512];
+
+/* ---- helpers ---- */
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static int make_directory(void **state)
+{
+    char *dir = strdup("/tmp/winnow-world-XXXXXX");
+    *state = dir;
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    int status = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    free(*state);
+    return status;
+}
+
+static char *read_file(const char *dir, const char *name, size_t *size)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    char *bytes = malloc(*size + 1);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, *size, file), *size);
+    bytes[*size] = '\0';
+    fclose(file);
+    return bytes;
+}
+
+static void draw(struct scene *scene, int canvas, const char *suite, int picture)
+{
+    assert_int_equal(scene_draw(scene, canvas, 0, suite, (uint64_t)picture, err, sizeof err), 0);
+}
+
+/* ---- sha256 ---- */
+
+static void test_sha256_vectors(void **state)
+{
+    (void)state;
+    char hex[65];
+    sha256_hex(hex, "", 0);
+    assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    sha256_hex(hex, "abc", 3);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    sha256_hex(hex, "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56);
+    assert_string_equal(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    struct sha256 sha; /* a million a's in uneven pieces */
+    sha256_init(&sha);
+    char piece[97];
+    memset(piece, 'a', sizeof piece);
+    for (size_t done = 0, take; done < 1000000; done += take) {
+        take = done % sizeof piece + 1;
+        take = take < 1000000 - done ? take : 1000000 - done;
+        sha256_update(&sha, piece, take);
+    }
+    sha256_final(&sha, hex);
+    assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+/* ---- pictures ---- */
+
+static void hash_pictures(char hex[65], const char *suite, int canvas)
+{
+    struct sha256 sha;
+    sha256_init(&sha);
+    for (int i = 0; i < 20; i++) {
+        struct scene scene;
+        draw(&scene, canvas, suite, i);
+        uint8_t *rgb = malloc(scene_rgb_bytes(&scene)), *bytes;
+        size_t size;
+        scene_render(rgb, &scene);
+        assert_int_equal(png_encode(&bytes, &size, rgb, canvas, canvas, err, sizeof err), 0);
+        sha256_update(&sha, bytes, size);
+        free(bytes);
+        free(rgb);
+    }
+    sha256_final(&sha, hex);
+}
+
+/* The hashes must hold on every machine and compiler; a change of the world is a new world. */
+static void test_pictures_keep_their_bytes(void **state)
+{
+    (void)state;
+    char hex[65];
+    hash_pictures(hex, "mini-gqa", WORLD_CANVAS);
+    assert_string_equal(hex, "13224759186a6ae14516a0fdebfde588bb889a16fa73d5bf6adcf5acd0e40957");
+    hash_pictures(hex, "mini-pope", WORLD_CANVAS);
+    assert_string_equal(hex, "d8dd45131da9a005aeb206a97559b2516f30e0cf27c7c211a194207426b32fd3");
+    hash_pictures(hex, "train", 168);
+    assert_string_equal(hex, "ac527a989cfbe818dc1acc5632da8caa2934ee3180d5ae04d8d0bf45d2bf3535");
+}
+
+static void check_png(const uint8_t *rgb, int width, int height)
+{
+    uint8_t *bytes;
+    size_t size, n = (size_t)width * (size_t)height * 3;
+    assert_int_equal(png_encode(&bytes, &size, rgb, width, height, err, sizeof err), 0);
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    assert_true(png_image_begin_read_from_memory(&image, bytes, size));
+    assert_int_equal(image.width, width);
+    assert_int_equal(image.height, height);
+    assert_int_equal(image.format, PNG_FORMAT_RGB);
+    uint8_t *back = malloc(n);
+    assert_true(png_image_finish_read(&image, NULL, back, 0, NULL));
+    assert_memory_equal(back, rgb, n);
+    free(back);
+    free(bytes);
+}
+
+static void test_png_reads_back(void **state)
+{
+    (void)state;
+    struct scene scene;
+    uint8_t *rgb = malloc((size_t)WORLD_CANVAS * WORLD_CANVAS * 3);
+    for (int i = 0; i < 10; i++) {
+        draw(&scene, WORLD_CANVAS, "mini-gqa", i);
+        scene_render(rgb, &scene);
+        check_png(rgb, WORLD_CANVAS, WORLD_CANVAS);
+    }
+    struct world_rng rng = world_rng_start(1, "png", 0, 0);
+    for (int i = 0; i < 70 * 70 * 3; i++) /* noise that does not shrink, then flat: every kind of code */
+        rgb[i] = (uint8_t)world_rng_below(&rng, i < 70 * 35 * 3 ? 256 : 2);
+    check_png(rgb, 70, 70);
+    check_png(rgb, 1, 1);
+    check_png(rgb, 1, 70);
+    check_png(rgb, 70, 1);
+    memset(rgb, 200, (size_t)WORLD_CANVAS * WORLD_CANVAS * 3);
+    check_png(rgb, WORLD_CANVAS, WORLD_CANVAS);
+    uint8_t *bytes;
+    size_t size;
+    assert_int_equal(png_encode(&bytes, &size, rgb, 0, 5, err, sizeof err), -1);
+    assert_null(bytes);
+    free(rgb);
+}
+
+/* ---- scenes ---- */
+
+static void test_scenes_keep_their_distances(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        struct scene scene;
+        int canvas = i % 2 ? 168 : WORLD_CANVAS;
+        draw(&scene, canvas, "train", i);
+        assert_in_range(scene.n_objects, i % 2 ? 1 : 3, i % 2 ? 4 : WORLD_MAX_OBJECTS);
+        for (int a = 0; a < scene.n_objects; a++) {
+            const struct object *p = &scene.objects[a];
+            assert_true(p->x0 >= 3 && p->y0 >= 3);
+            assert_true(p->x0 + p->edge <= canvas - 3 && p->y0 + p->edge <= canvas - 3);
+            for (int b = 0; b < a; b++) {
+                const struct object *q = &scene.objects[b];
+                assert_true(p->x0 >= q->x0 + q->edge + 6 || q->x0 >= p->x0 + p->edge + 6 ||
+                            p->y0 >= q->y0 + q->edge + 6 || q->y0 >= p->y0 + p->edge + 6);
+            }
+        }
+    }
+}
+
+static void test_labels_belong_to_objects(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        struct scene scene;
+        int canvas = i % 2 ? 168 : WORLD_CANVAS, grid = canvas / WORLD_PATCH;
+        draw(&scene, canvas, "train", i);
+        uint8_t owner[WORLD_GRID_MAX * WORLD_GRID_MAX], coverage[WORLD_GRID_MAX * WORLD_GRID_MAX];
+        scene_label(owner, coverage, &scene);
+        int owned[WORLD_MAX_OBJECTS] = {0}, area[WORLD_MAX_OBJECTS] = {0}, anchors = 0;
+        for (int a = 0; a < scene.n_objects; a++)
+            assert_int_equal(owner[object_anchor(&scene.objects[a], grid)], a);
+        for (int p = 0; p < grid * grid; p++) {
+            if (owner[p] == WORLD_OWNER_BACKGROUND) {
+                assert_int_equal(coverage[p], 0);
+                continue;
+            }
+            if (owner[p] == WORLD_OWNER_AMBIGUOUS) {
+                assert_in_range(coverage[p], 1, 30); /* below 12 % of 255 */
+                continue;
+            }
+            assert_true(owner[p] < scene.n_objects);
+            const struct object *o = &scene.objects[owner[p]];
+            int x = p % grid * WORLD_PATCH, y = p / grid * WORLD_PATCH;
+            assert_true(x < o->x0 + o->edge && x + WORLD_PATCH > o->x0);
+            assert_true(y < o->y0 + o->edge && y + WORLD_PATCH > o->y0);
+            anchors += coverage[p] < 31;
+            owned[owner[p]]++;
+            area[owner[p]] += coverage[p];
+        }
+        assert_true(anchors <= scene.n_objects); /* only a ring's hole may be owned without being covered */
+        for (int a = 0; a < scene.n_objects; a++) { /* every shape fills a quarter to all of its box */
+            int box = scene.objects[a].edge * scene.objects[a].edge * 255 / (WORLD_PATCH * WORLD_PATCH);
+            assert_true(owned[a] >= 3);
+            assert_true(area[a] > box / 5 && area[a] <= box + 255);
+        }
+    }
+}
+
+/* ---- questions: an own reading of the text, answered from the scene ---- */
+
+struct reading {
+    unsigned fits[4]; /* objects that fit the noun phrases, in order */
+    int n;
+};
+
+static int word_index(const char *word, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++) {
+        size_t length = strlen(names[i]);
+        const char *rest = word + length;
+        if (strncmp(word, names[i], length) == 0 && (!*rest || !strcmp(rest, "s") || !strcmp(rest, "es")))
+            return i;
+    }
+    return -1;
+}
+
+static struct reading read_phrases(const struct scene *scene, const char *text)
+{
+    struct reading reading = {.n = 0};
+    unsigned all = (1u << scene->n_objects) - 1, fits = all;
+    for (const char *c = text; *c && *c != '\n';) {
+        char word[32];
+        size_t length = strcspn(c, " ?\n");
+        assert_true(length < sizeof word);
+        memcpy(word, c, length);
+        word[length] = '\0';
+        c += length + (c[length] == ' ' || c[length] == '?');
+        int color = word_index(word, world_colors, WORLD_COLORS),
+            shape = word_index(word, world_shapes, WORLD_SHAPES);
+        int size = word_index(word, world_sizes, WORLD_SIZES),
+            texture = word_index(word, world_textures, WORLD_TEXTURES);
+        for (int i = 0; i < scene->n_objects; i++) {
+            const struct object *o = &scene->objects[i];
+            if ((color >= 0 && o->color != color) || (shape >= 0 && o->shape != shape) ||
+                (size >= 0 && o->size != size) || (texture >= 0 && o->texture != texture))
+                fits &= ~(1u << i);
+        }
+        if (shape >= 0 || strncmp(word, "object", 6) == 0) {
+            assert_true(reading.n < 4);
+            reading.fits[reading.n++] = fits;
+            fits = all;
+        }
+    }
+    return reading;
+}
+
+static const struct object *only(const struct scene *scene, unsigned fits)
+{
+    assert_true(fits != 0 && (fits & (fits - 1)) == 0);
+    int i = 0;
+    while (!(fits >> i & 1))
+        i++;
+    return &scene->objects[i];
+}
+
+/* Whether a is, by its centre, further than b in the direction the word names. */
+static int further(const char *word, const struct object *a, const struct object *b)
+{
+    int axis = !(strncmp(word, "left", 4) == 0 || strncmp(word, "right", 5) == 0);
+    int sign = strncmp(word, "left", 4) == 0 || *word == 't' || *word == 'a' ? 1 : -1;
+    return sign * (object_center2(b, axis) - object_center2(a, axis)) > 0;
+}
+
+static const char *expected_answer(const struct scene *scene, const struct question *q)
+{
+    static char number[8];
+    struct reading reading = read_phrases(scene, q->text);
+    int count = 0;
+    for (unsigned bits = reading.fits[0]; bits; bits &= bits - 1)
+        count++;
+    snprintf(number, sizeof number, "%d", count);
+    char key[32];
+    snprintf(key, sizeof key, "%.*s", q->key.end - q->key.begin, q->text + q->key.begin);
+    const struct object *a, *b, middle = {.x0 = 0, .y0 = 0, .edge = scene->canvas};
+    int asks_color = strstr(q->text, "color") != NULL;
+    switch (q->type) {
+    case QUESTION_EXIST:
+        return count ? "Yes" : "No";
+    case QUESTION_COUNT:
+        return number;
+    case QUESTION_EXTREME:
+        a = NULL;
+        assert_true(count >= 2);
+        for (int i = 0; i < scene->n_objects; i++)
+            if ((reading.fits[0] >> i & 1) && (!a || further(key, &scene->objects[i], a)))
+                a = &scene->objects[i];
+        return asks_color ? world_colors[a->color] : world_shapes[a->shape];
+    default:
+        break;
+    }
+    a = only(scene, reading.fits[0]);
+    switch (q->type) {
+    case QUESTION_COLOR:
+        return world_colors[a->color];
+    case QUESTION_SHAPE:
+        return world_shapes[a->shape];
+    case QUESTION_SIZE:
+        return world_sizes[a->size];
+    case QUESTION_TEXTURE:
+        return world_textures[a->texture];
+    case QUESTION_POS:
+        return strstr(q->text, "left") ? (further("left", a, &middle) ? "left" : "right")
+                                       : (further("top", a, &middle) ? "top" : "bottom");
+    default:
+        break;
+    }
+    b = only(scene, reading.fits[1]);
+    assert_ptr_not_equal(a, b);
+    switch (q->type) {
+    case QUESTION_RELV:
+        return further(key, a, b) ? "Yes" : "No";
+    case QUESTION_RELC:
+        return strstr(q->text, "left") ? (further("left", a, b) ? "left" : "right")
+                                       : (further("above", a, b) ? "above" : "below");
+    case QUESTION_SAME:
+        return (asks_color ? a->color == b->color : a->shape == b->shape) ? "Yes" : "No";
+    case QUESTION_LARGER:
+        return a->edge > b->edge ? "Yes" : "No";
+    default:
+        return "?";
+    }
+}
+
+/* The letter of an mc question, by what its right option says. */
+static void check_mc(const struct scene *scene, const struct question *q)
+{
+    struct reading reading = read_phrases(scene, q->text);
+    assert_int_equal(q->n_options, 4);
+    int right = q->answer[0] - 'A', n_right = 0;
+    assert_in_range(right, 0, 3);
+    for (int i = 0; i < 4; i++)
+        n_right += q->options[i].right;
+    assert_int_equal(n_right, 1);
+    assert_true(q->options[right].right);
+    struct span span = q->options[right].span;
+    char said[32], expected[32];
+    snprintf(said, sizeof said, "%.*s", span.end - span.begin, q->text + span.begin);
+    const struct object middle = {.edge = scene->canvas};
+    if (strncmp(q->text, "How many", 8) == 0) {
+        int count = 0;
+        for (unsigned bits = reading.fits[0]; bits; bits &= bits - 1)
+            count++;
+        snprintf(expected, sizeof expected, "%d", count);
+    } else {
+        const struct object *a = only(scene, reading.fits[0]);
+        if (strncmp(q->text, "Where", 5) == 0)
+            snprintf(expected, sizeof expected, "%s %s", further("top", a, &middle) ? "top" : "bottom",
+                     further("left", a, &middle) ? "left" : "right");
+        else
+            snprintf(expected, sizeof expected, "%s",
+                     strstr(q->text, "color") ? world_colors[a->color] : world_shapes[a->shape]);
+    }
+    assert_string_equal(said, expected);
+}
+
+static void test_golds_follow_from_scenes(void **state)
+{
+    (void)state;
+    static struct question_ledger ledger;
+    int weights[QUESTION_TYPES];
+    for (int t = 0; t < QUESTION_TYPES; t++)
+        weights[t] = 1;
+    int asked[QUESTION_TYPES] = {0};
+    for (int i = 0; i < 300; i++) {
+        struct scene scene;
+        draw(&scene, i % 3 ? WORLD_CANVAS : 168, "golds", i);
+        struct world_rng rng = world_rng_start(0, "golds", (uint64_t)i, 1);
+        struct question questions[26];
+        int n = questions_ask(questions, 26, &scene, &ledger, weights, &rng);
+        for (int k = 0; k < n; k++) {
+            const struct question *q = &questions[k];
+            asked[q->type]++;
+            if (q->type == QUESTION_MC)
+                check_mc(&scene, q);
+            else if (strcmp(q->answer, expected_answer(&scene, q)) != 0)
+                fail_msg("picture %d: %s: expected %s, found %s", i, q->text, expected_answer(&scene, q),
+                         q->answer);
+            struct reading reading = read_phrases(&scene, q->text);
+            assert_int_equal(reading.n, q->n_phrases);
+            for (int p = 0; p < q->n_phrases; p++)
+                assert_int_equal(reading.fits[p], q->phrases[p].objects);
+            for (int j = 0; j < k; j++)
+                assert_string_not_equal(q->text, questions[j].text);
+        }
+    }
+    for (int t = 0; t < QUESTION_TYPES; t++)
+        assert_true(asked[t] > 300);
+    for (int a = 0; a < WORLD_COLORS * WORLD_SHAPES; a++) /* exist: present and absent keep step */
+        assert_in_range(ledger.pairs[a][0] - ledger.pairs[a][1] + 2, 0, 4);
+}
+
+/* ---- suites ---- */
+
+static const char *const suite_files[] = {"mini-pope/llava_pope_test.jsonl",
+                                          "mini-pope/coco/coco_pope_adversarial.json",
+                                          "mini-pope/coco/coco_pope_popular.json",
+                                          "mini-pope/coco/coco_pope_random.json",
+                                          "mini-pope/val2014/COCO_val2014_000000000007.png",
+                                          "mini-gqa/llava_gqa_testdev_balanced.jsonl",
+                                          "mini-gqa/testdev_balanced_questions.json",
+                                          "mini-gqa/images/n000007.png",
+                                          "world.json",
+                                          "pictures.u8",
+                                          "owner.u8",
+                                          "coverage.u8",
+                                          "scenes.jsonl",
+                                          "questions.jsonl"};
+
+static void write_suites(const char *dir, uint64_t seed)
+{
+    static const char *const names[3] = {"mini-pope", "mini-gqa", "train"};
+    for (int s = 0; s < 3; s++)
+        if (suite_write(names[s], dir, seed, 40, err, sizeof err) != 0)
+            fail_msg("%s", err);
+}
+
+static void test_suites_are_deterministic(void **state)
+{
+    char one[64], two[64], other[64];
+    snprintf(one, sizeof one, "%s/one", (char *)*state);
+    snprintf(two, sizeof two, "%s/two/deep//er", (char *)*state);
+    snprintf(other, sizeof other, "%s/other", (char *)*state);
+    write_suites(one, 5);
+    write_suites(two, 5);
+    write_suites(other, 6);
+    for (size_t f = 0; f < sizeof suite_files / sizeof suite_files[0]; f++) {
+        size_t n_one, n_two, n_other;
+        char *a = read_file(one, suite_files[f], &n_one), *b = read_file(two, suite_files[f], &n_two);
+        char *c = read_file(other, suite_files[f], &n_other);
+        assert_int_equal(n_one, n_two);
+        assert_memory_equal(a, b, n_one);
+        assert_true(n_one != n_other || memcmp(a, c, n_one) != 0);
+        free(a);
+        free(b);
+        free(c);
+    }
+}
+
+static void test_pope_is_balanced(void **state)
+{
+    enum { COUNT = 120 };
+    static const char *const files[3] = {"adversarial", "random", "popular"};
+    assert_int_equal(suite_write("mini-pope", *state, 0, COUNT, err, sizeof err), 0);
+    for (int f = 0; f < 3; f++) {
+        char name[64];
+        snprintf(name, sizeof name, "mini-pope/coco/coco_pope_%s.json", files[f]);
+        size_t size;
+        char *lines = read_file(*state, name, &size);
+        int lean[WORLD_COLORS][WORLD_SHAPES] = {0}, per_picture[COUNT + 1][2] = {0}, n = 0;
+        for (char *line = strtok(lines, "\n"); line; line = strtok(NULL, "\n")) {
+            int id, picture;
+            char article[4], color[12], shape[12], label[4];
+            assert_int_equal(
+                sscanf(line,
+                       "{\"question_id\": %d, \"image\": \"COCO_val2014_%d.png\", \"text\": \"Is there "
+                       "%3s %11s %11s in the image?\", \"label\": \"%3[a-z]\"}",
+                       &id, &picture, article, color, shape, label),
+                6);
+            assert_int_equal(id, ++n);
+            assert_in_range(picture, 1, COUNT);
+            int c = word_index(color, world_colors, WORLD_COLORS),
+                s = word_index(shape, world_shapes, WORLD_SHAPES);
+            int yes = strcmp(label, "yes") == 0, both = 0, has_color = 0, has_shape = 0;
+            struct scene scene;
+            draw(&scene, WORLD_CANVAS, "mini-pope", picture - 1);
+            for (int i = 0; i < scene.n_objects; i++) {
+                has_color |= scene.objects[i].color == c;
+                has_shape |= scene.objects[i].shape == s;
+                both |= scene.objects[i].color == c && scene.objects[i].shape == s;
+            }
+            assert_int_equal(yes, both);
+            if (f == 0)
+                assert_true(has_color && has_shape);
+            lean[c][s] += yes ? 1 : -1;
+            per_picture[picture][yes]++;
+        }
+        for (int a = 0; a < WORLD_COLORS * WORLD_SHAPES; a++)
+            assert_int_equal(lean[a / WORLD_SHAPES][a % WORLD_SHAPES], 0);
+        for (int i = 1; i <= COUNT; i++)
+            assert_true(per_picture[i][0] <= 3 && per_picture[i][1] <= 3);
+        assert_true(n > COUNT * 6 * 3 / 4); /* most of the six a picture survive the balance */
+        free(lines);
+    }
+}
+
+static void test_suite_says_what_is_wrong(void **state)
+{
+    char file[64];
+    assert_int_equal(suite_write("mini-vqa", *state, 0, 1, err, sizeof err), -1);
+    assert_non_null(strstr(err, "mini-pope, mini-gqa or train"));
+    assert_int_equal(suite_write("mini-pope", *state, 0, 0, err, sizeof err), -1);
+    assert_non_null(strstr(err, "found 0"));
+    struct train_options options = {.count = 1, .canvas = 170};
+    assert_int_equal(suite_write_train(*state, &options, err, sizeof err), -1);
+    assert_non_null(strstr(err, "multiple of 14"));
+    snprintf(file, sizeof file, "%s/file", (char *)*state);
+    FILE *taken = fopen(file, "w");
+    assert_non_null(taken);
+    fclose(taken);
+    assert_int_equal(suite_write("mini-gqa", file, 0, 1, err, sizeof err),
+                     -1); /* a file where a directory must be */
+    assert_non_null(strstr(err, "cannot make directory"));
+}
+
+static void test_windows_have_no_questions(void **state)
+{
+    struct train_options options = {.count = 7, .canvas = 168};
+    assert_int_equal(suite_write_train(*state, &options, err, sizeof err), 0);
+    size_t size;
+    free(read_file(*state, "pictures.u8", &size));
+    assert_int_equal(size, 7 * 168 * 168 * 3);
+    free(read_file(*state, "owner.u8", &size));
+    assert_int_equal(size, 7 * 12 * 12);
+    char path[64];
+    snprintf(path, sizeof path, "%s/questions.jsonl", (char *)*state);
+    assert_int_not_equal(access(path, F_OK), 0);
+    snprintf(path, sizeof path, "%s/pictures.u8.tmp", (char *)*state);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sha256_vectors),
+        cmocka_unit_test(test_pictures_keep_their_bytes),
+        cmocka_unit_test(test_png_reads_back),
+        cmocka_unit_test(test_scenes_keep_their_distances),
+        cmocka_unit_test(test_labels_belong_to_objects),
+        cmocka_unit_test(test_golds_follow_from_scenes),
+        cmocka_unit_test_setup_teardown(test_suites_are_deterministic, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(test_pope_is_balanced, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(test_suite_says_what_is_wrong, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(test_windows_have_no_questions, make_directory, remove_directory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
