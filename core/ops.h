@@ -138,6 +138,11 @@ struct ops {
                     int n, int d, const struct cluster_options *options);
     /* First index of the largest value. Waits. */
     int32_t (*argmax)(struct compute *c, const float *x, int n);
+
+    /* ---- measurement --------------------------------------------------------------------------------- */
+    /* FLOP/s of the backend's own library on one product [m, k]·[k, n] with all threads, the best of several runs: what
+     * the machine gives, for rooflines. 0 when it cannot be had. */
+    double (*gemm_rate)(struct compute *c, int m, int n, int k);
 };
 
 /* Backends compiled in, by name; NULL when there is none of that name. */

@@ -80,9 +80,11 @@ static void *cpu_alloc(size_t n_bytes)
         return NULL;
     size_t alignment = n_bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
     size_t rounded = n_bytes == 0 ? 64 : (n_bytes + 63) / 64 * 64;
-    void *memory = aligned_alloc(alignment, rounded);
+    void *memory;
+    if (posix_memalign(&memory, alignment, rounded) != 0)
+        return NULL;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (memory && alignment == HUGE_PAGE)
+    if (alignment == HUGE_PAGE)
         madvise(memory, rounded, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
 #endif
     return memory;

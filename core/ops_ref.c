@@ -419,6 +419,15 @@ static int32_t ref_argmax(struct compute *c, const float *x, int n)
     return best;
 }
 
+static double ref_gemm_rate(struct compute *c, int m, int n, int k)
+{
+    (void)c;
+    (void)m;
+    (void)n;
+    (void)k;
+    return 0; /* no library behind it */
+}
+
 const struct ops ops_ref = {
     .name = "ref",
     .open = ref_open,
@@ -449,4 +458,5 @@ const struct ops ops_ref = {
     .top_k = ref_top_k,
     .cluster = ref_cluster,
     .argmax = ref_argmax,
+    .gemm_rate = ref_gemm_rate,
 };

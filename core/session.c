@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "memory.h"
+#include "rng.h"
 
 enum { N_INDEX = 8 };
 
@@ -57,6 +58,11 @@ void session_close(struct session *s)
 size_t session_peak_bytes(const struct session *s)
 {
     return s->work.n_bytes + s->kv.n_bytes + s->vision.n_bytes;
+}
+
+struct compute *session_compute(struct session *s)
+{
+    return &s->compute;
 }
 
 static size_t largest(size_t a, size_t b)
@@ -185,6 +191,25 @@ enum status session_encode(struct features **out, struct session *s, const struc
     return status;
 }
 
+enum status features_random(struct features **out, struct session *s, int n, uint64_t seed, struct error *err)
+{
+    TRY(features_new(out, s->vlm, n, err));
+    struct features *f = *out;
+    f->rows = 1;
+    f->cols = n;
+    size_t n_floats = (size_t)n * (size_t)s->vlm->config.text.hidden;
+    float *host = memory_alloc(n_floats, sizeof *host);
+    if (host == NULL) {
+        features_release(f);
+        return memory_failed(err, "visual tokens", n_floats * sizeof *host);
+    }
+    for (size_t i = 0; i < n_floats; i++)
+        host[i] = 0.1f * (2 * rng_float(seed, 0, 0, i) - 1);
+    s->vlm->ops->upload(&s->compute, f->data, host, n_floats * sizeof *host);
+    free(host);
+    return OK;
+}
+
 struct features *features_retain(struct features *f)
 {
     __atomic_add_fetch(&f->references, 1, __ATOMIC_RELAXED);
@@ -197,6 +222,12 @@ void features_release(struct features *f)
         return;
     f->ops->release(f->data);
     free(f);
+}
+
+void features_times(const struct features *f, double *vision_ms, double *project_ms)
+{
+    *vision_ms = f->vision_ms;
+    *project_ms = f->project_ms;
 }
 
 int features_count(const struct features *f)

@@ -20,7 +20,15 @@ static enum status turn_tokenize(struct run *run, int t, struct error *err)
 {
     struct turn *turn = &run->answer->turns[t];
     const struct vlm *vlm = run->session->vlm;
-    TRY(tokenizer_encode(vlm->tokenizer, &turn->prompt_ids, &turn->n_prompt_ids, run->question->prompts[t], -1, t == 0, err));
+    if (run->question->prompt_ids == NULL) {
+        TRY(tokenizer_encode(vlm->tokenizer, &turn->prompt_ids, &turn->n_prompt_ids, run->question->prompts[t], -1, t == 0, err));
+    } else {
+        turn->n_prompt_ids = run->question->n_prompt_ids;
+        turn->prompt_ids = memory_alloc((size_t)turn->n_prompt_ids, sizeof *turn->prompt_ids);
+        if (turn->prompt_ids == NULL)
+            return memory_failed(err, "prompt ids", (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
+        memcpy(turn->prompt_ids, run->question->prompt_ids, (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
+    }
     int n_places = 0;
     for (int i = 0; i < turn->n_prompt_ids; i++) {
         if (turn->prompt_ids[i] < 0 || turn->prompt_ids[i] >= vlm->config.text.vocabulary)
@@ -105,15 +113,7 @@ static enum status plan_make(struct run *run, struct error *err)
     struct ledger *ledger = &run->answer->ledger;
     ledger->n_visual = sequence->n_visual;
     ledger->n_text = sequence->n - sequence->n_visual;
-    struct plan_input input = {.n_visual = sequence->n_visual,
-                               .n_text = ledger->n_text,
-                               .n_text_after = sequence->n - sequence->text_start,
-                               .n_layers = config->text.n_layers,
-                               .hidden = config->text.hidden,
-                               .intermediate = config->text.intermediate,
-                               .n_heads = config->text.n_heads,
-                               .n_kv_heads = config->text.n_kv_heads,
-                               .head_dim = config->text.head_dim};
+    struct plan_input input = vlm_plan_input(config, ledger->n_visual, ledger->n_text, sequence->n - sequence->text_start);
     return method_plan(&run->answer->plan, run->method, &input, err);
 }
 
@@ -221,6 +221,8 @@ static enum status turn_decode(struct run *run, int t, int n_rows, struct error 
     ledger->decode_ms += clock_ms() - first;
     ledger->n_generated += turn->n_ids;
     TRY(status);
+    if (s->vlm->tokenizer == NULL)
+        return OK; /* a geometry has ids only */
     turn->text = tokenizer_decode(s->vlm->tokenizer, turn->ids, turn->n_ids, true);
     return turn->text ? OK : memory_failed(err, "answer text", (size_t)turn->n_ids);
 }
@@ -363,6 +365,19 @@ exit:
     return status;
 }
 
+struct plan_input vlm_plan_input(const struct vlm_config *config, int n_visual, int n_text, int n_text_after)
+{
+    return (struct plan_input){.n_visual = n_visual,
+                               .n_text = n_text,
+                               .n_text_after = n_text_after,
+                               .n_layers = config->text.n_layers,
+                               .hidden = config->text.hidden,
+                               .intermediate = config->text.intermediate,
+                               .n_heads = config->text.n_heads,
+                               .n_kv_heads = config->text.n_kv_heads,
+                               .head_dim = config->text.head_dim};
+}
+
 /* ---- the model ------------------------------------------------------------------------------------------- */
 
 static enum status backend_choose(const struct ops **out, const struct vlm_options *options, struct error *err)
@@ -376,6 +391,11 @@ static enum status backend_choose(const struct ops **out, const struct vlm_optio
         return fail(err, NO_MACHINE, "dtype %s: the %s backend computes in f32 on this machine; use --dtype f32 or auto",
                     options->dtype == DTYPE_CHOICE_BF16 ? "bf16" : "f16", name);
     return OK;
+}
+
+enum status vlm_describe(struct vlm_config *out, const struct vlm_options *options, struct error *err)
+{
+    return options->geometry ? config_geometry(out, options->geometry, err) : config_read(out, options->dir, err);
 }
 
 enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct error *err)

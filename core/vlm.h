@@ -65,6 +65,10 @@ struct vlm_config {
 
 enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct error *err);
 void vlm_close(struct vlm *vlm);
+/* The shape of a model without loading it. */
+enum status vlm_describe(struct vlm_config *out, const struct vlm_options *options, struct error *err);
+/* What a plan depends on, for a prompt of this many tokens. */
+struct plan_input vlm_plan_input(const struct vlm_config *config, int n_visual, int n_text, int n_text_after);
 const struct vlm_config *vlm_config(const struct vlm *vlm);
 const struct tokenizer *vlm_tokenizer(const struct vlm *vlm);
 const struct processor *vlm_processor(const struct vlm *vlm);
@@ -94,13 +98,19 @@ enum { IMAGE_MODE_FROM_FILE = -1 };
 enum status session_encode(struct features **out, struct session *session, const struct image *image,
                            int image_mode /* enum image_mode or IMAGE_MODE_FROM_FILE */, const struct tap *tap,
                            struct error *err);
+/* n visual tokens of pseudo-random features, for timing without a picture. */
+enum status features_random(struct features **out, struct session *session, int n, uint64_t seed, struct error *err);
 struct features *features_retain(struct features *features);
 void features_release(struct features *features);
+/* Milliseconds of tower and projector when the picture was encoded. */
+void features_times(const struct features *features, double *vision_ms, double *project_ms);
 int features_count(const struct features *features); /* visual tokens */
 void features_grid(const struct features *features, int *rows, int *cols);
 
 struct question {
     const char *const *prompts; /* one per turn, with their <image> placeholders; the final strings */
+    const int32_t *prompt_ids;  /* instead of prompts, one turn: ids with image tokens (bench); or NULL */
+    int n_prompt_ids;
     int n_turns;
     struct features *const *images; /* in placeholder order, over all turns' first prompt */
     int n_images;
@@ -153,10 +163,10 @@ enum status session_ask(struct answer *out, struct session *session, const struc
                         struct error *err);
 void answer_free(struct answer *answer);
 
-/* "USER: <image>\nQ ASSISTANT:" of a template; see template.h for their names. */
-
 /* Bytes: packed weights, and the high-water mark of session memory. */
 size_t vlm_weight_bytes(const struct vlm *vlm);
+/* The backend operations and context of a session, for measurements. */
+struct compute *session_compute(struct session *session);
 size_t session_peak_bytes(const struct session *session);
 
 #endif

@@ -2,7 +2,6 @@
  * `winnow world`: writes the miniature suites. Twins of POPE and GQA by default; with --suite train the dump
  * that a miniature is trained on.
  */
-#define _GNU_SOURCE /* getopt_long */
 
 #include "command.h"
 

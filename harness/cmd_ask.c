@@ -1,0 +1,261 @@
+/* `winnow ask`: one dialogue about pictures, with or without a method. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "json.h"
+#include "ledger_json.h"
+#include "memory.h"
+#include "template.h"
+#include "trace.h"
+
+enum { OPTION_IMAGE = OPTION_OWN, OPTION_VIDEO, OPTION_METHOD, OPTION_BUDGET, OPTION_MATCH, OPTION_CONTROL,
+       OPTION_TEMPLATE, OPTION_RAW, OPTION_TRACE, OPTION_LEDGER };
+
+struct ask {
+    struct common_options common;
+    struct method method;
+    const char *images[LIMIT_IMAGES];
+    int n_images;
+    const char *template, *control, *trace;
+    bool raw, ledger;
+    struct {
+        const char *key;
+        char *value;
+    } set[64]; /* applied once the method is known, whatever the order of the options */
+    int n_set;
+};
+
+static enum status set_add(struct ask *ask, const char *key, char *value, struct error *err)
+{
+    if (ask->n_set == (int)(sizeof ask->set / sizeof *ask->set))
+        return fail(err, BAD_INPUT, "more than %d parameters", ask->n_set);
+    ask->set[ask->n_set].key = key;
+    ask->set[ask->n_set++].value = value;
+    return OK;
+}
+
+static enum status option_take(struct ask *ask, int option, char *argument, const char **method, struct error *err)
+{
+    bool taken;
+    TRY(common_option(&ask->common, option, argument, &taken, err));
+    if (taken)
+        return OK;
+    char *equals;
+    switch (option) {
+    case OPTION_IMAGE:
+        if (ask->n_images == LIMIT_IMAGES)
+            return fail(err, BAD_INPUT, "more than %d pictures", LIMIT_IMAGES);
+        ask->images[ask->n_images++] = argument;
+        return OK;
+    case OPTION_VIDEO:
+        return fail(err, BAD_INPUT, "--video: the family llava-1.5 takes pictures only");
+    case OPTION_METHOD:
+        *method = argument;
+        return OK;
+    case OPTION_BUDGET:
+        return set_add(ask, "budget", argument, err);
+    case OPTION_MATCH:
+        return set_add(ask, "match", argument, err);
+    case 'p':
+        equals = strchr(argument, '=');
+        if (equals == NULL)
+            return fail(err, BAD_INPUT, "-p '%s': expected KEY=VALUE", argument);
+        *equals = 0;
+        return set_add(ask, argument, equals + 1, err);
+    case OPTION_CONTROL:
+        if (strcmp(argument, "none") != 0 && strcmp(argument, "blank") != 0 && strcmp(argument, "no-image") != 0)
+            return fail(err, BAD_INPUT, "--control '%s': expected none, blank or no-image (mismatched needs a benchmark: use a sweep)",
+                        argument);
+        ask->control = argument;
+        return OK;
+    case OPTION_TEMPLATE:
+        ask->template = argument;
+        return OK;
+    case OPTION_RAW:
+        ask->raw = true;
+        return OK;
+    case OPTION_TRACE:
+        ask->trace = argument;
+        return OK;
+    case OPTION_LEDGER:
+        ask->ledger = true;
+        return OK;
+    default:
+        return fail(err, BAD_INPUT, "unknown option; see `winnow help ask`");
+    }
+}
+
+/* The final strings of all turns; *n_images: pictures that are asked about. */
+static enum status prompts_make(char **prompts, const struct ask *ask, char **questions, int n, int n_images, struct error *err)
+{
+    for (int t = 0; t < n; t++) {
+        if (ask->raw) {
+            prompts[t] = memory_text(questions[t]);
+            if (prompts[t] == NULL)
+                return memory_failed(err, "prompt", strlen(questions[t]));
+        } else {
+            TRY(template_prompt(&prompts[t], ask->template, questions[t], t == 0 ? n_images : 0, t == 0, err));
+        }
+    }
+    return OK;
+}
+
+static json_t *ints_json(const int32_t *values, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(list, json_integer(values[i]));
+    return list;
+}
+
+static json_t *layers_json(const struct ledger *ledger, bool out)
+{
+    json_t *list = json_array();
+    for (int l = 0; l < ledger->n_layers; l++)
+        json_array_append_new(list, json_integer(out ? ledger->layers[l].visual_out : ledger->layers[l].visual_in));
+    return list;
+}
+
+static void print_json(const struct ask *ask, const struct vlm *vlm, const struct answer *answer, char **prompts)
+{
+    json_t *answers = json_array();
+    for (int t = 0; t < answer->n_turns; t++) {
+        const struct turn *turn = &answer->turns[t];
+        json_t *one = json_pack("{s:s, s:o, s:s, s:o, s:o}", "text", turn->text, "ids", ints_json(turn->ids, turn->n_ids), "prompt",
+                                prompts[t], "visual_in", layers_json(&answer->ledger, false), "visual_out",
+                                layers_json(&answer->ledger, true));
+        json_array_append_new(answers, one);
+    }
+    char params[4096];
+    params_json(params, sizeof params, &ask->method.params, false);
+    json_t *root = json_pack("{s:o, s:o, s:s, s:s, s:o}", "answers", answers, "ledger", ledger_json(&answer->ledger), "model",
+                             vlm_dir(vlm), "method", ask->method.reducer->name, "params", json_loads(params, 0, NULL));
+    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    puts(text);
+    free(text);
+    json_decref(root);
+}
+
+/* The picture that is asked about: the file, or for `blank` the mean colour in its size. */
+static enum status image_load(struct image *out, const struct ask *ask, const struct vlm *vlm, int i, struct error *err)
+{
+    TRY(image_read(out, ask->images[i], err));
+    if (strcmp(ask->control, "blank") != 0)
+        return OK;
+    uint8_t colour[3];
+    int width = out->width, height = out->height;
+    processor_mean_colour(colour, vlm_processor(vlm));
+    image_free(out);
+    return image_new(out, width, height, colour, err);
+}
+
+static enum status trace_write(const struct ask *ask, const struct vlm *vlm, const struct answer *answer, const char *question,
+                               const struct image *image, const struct features *features, struct error *err)
+{
+    struct trace *trace;
+    bool moved;
+    char params[4096];
+    params_json(params, sizeof params, &ask->method.params, false);
+    TRY(trace_open(&trace, ask->trace, &moved, err));
+    struct trace_sample sample = {.question = question, .answer = answer->turns[0].text, .image = image, .result = answer};
+    if (features)
+        features_grid(features, &sample.grid_rows, &sample.grid_cols);
+    enum status status = trace_cell(trace, "ask", ask->method.reducer->name, params, vlm_dir(vlm), err);
+    if (status == OK)
+        status = trace_sample(trace, "ask", &sample, err);
+    struct error closing;
+    enum status closed = trace_close(trace, &closing);
+    if (status == OK && closed != OK)
+        *err = closing;
+    return status != OK ? status : closed;
+}
+
+static enum status ask_run(struct ask *ask, char **questions, int n_turns, struct error *err)
+{
+    struct vlm *vlm = NULL;
+    struct session *session = NULL;
+    struct features *features[LIMIT_IMAGES] = {NULL};
+    struct image image = {0};
+    struct answer answer = {0};
+    char *prompts[LIMIT_TURNS] = {NULL};
+    enum status status;
+    int n_images = strcmp(ask->control, "no-image") == 0 ? 0 : ask->n_images;
+    int threads = ask->common.threads ? ask->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+
+    TRY_GOTO(status, vlm_open(&vlm, &(struct vlm_options){.dir = ask->common.model, .device = ask->common.device,
+                                                          .dtype = ask->common.dtype}, err));
+    TRY_GOTO(status, prompts_make(prompts, ask, questions, n_turns, n_images, err));
+    TRY_GOTO(status, session_open(&session, vlm, threads, err));
+    for (int i = 0; i < n_images; i++) {
+        image_free(&image);
+        TRY_GOTO(status, image_load(&image, ask, vlm, i, err));
+        TRY_GOTO(status, session_encode(&features[i], session, &image, ask->common.image_mode, NULL, err));
+    }
+    TRY_GOTO(status, session_ask(&answer, session,
+                                 &(struct question){.prompts = (const char *const *)prompts, .n_turns = n_turns, .images = features,
+                                                    .n_images = n_images, .method = &ask->method, .seed = ask->common.seed,
+                                                    .max_new_tokens = ask->common.max_new_tokens ? ask->common.max_new_tokens : 128,
+                                                    .want_records = ask->trace != NULL},
+                                 err));
+    if (ask->trace)
+        TRY_GOTO(status, trace_write(ask, vlm, &answer, questions[0], n_images ? &image : NULL, features[0], err));
+    if (ask->common.json) {
+        print_json(ask, vlm, &answer, prompts);
+    } else {
+        for (int t = 0; t < n_turns; t++)
+            puts(answer.turns[t].text);
+        if (ask->ledger)
+            ledger_print(stdout, &answer.ledger);
+    }
+exit:
+    answer_free(&answer);
+    image_free(&image);
+    for (int i = 0; i < n_images; i++)
+        features_release(features[i]);
+    for (int t = 0; t < n_turns; t++)
+        free(prompts[t]);
+    session_close(session);
+    vlm_close(vlm);
+    return status;
+}
+
+int cmd_ask(int argc, char **argv)
+{
+    static const struct option table[] = {COMMON_OPTIONS,
+                                          {"image", required_argument, NULL, OPTION_IMAGE},
+                                          {"video", required_argument, NULL, OPTION_VIDEO},
+                                          {"method", required_argument, NULL, OPTION_METHOD},
+                                          {"budget", required_argument, NULL, OPTION_BUDGET},
+                                          {"match", required_argument, NULL, OPTION_MATCH},
+                                          {"control", required_argument, NULL, OPTION_CONTROL},
+                                          {"template", required_argument, NULL, OPTION_TEMPLATE},
+                                          {"raw", no_argument, NULL, OPTION_RAW},
+                                          {"trace", required_argument, NULL, OPTION_TRACE},
+                                          {"ledger", no_argument, NULL, OPTION_LEDGER},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    struct ask ask = {.template = "llava-hf", .control = "none"};
+    struct error err;
+    const char *method = "vanilla";
+    common_init(&ask.common);
+    for (int o; (o = getopt_long(argc, argv, "hp:", table, NULL)) != -1;) {
+        if (o == 'h')
+            return printf("%s", command_find("ask")->usage), OK;
+        if (o == '?')
+            return BAD_INPUT;
+        if (option_take(&ask, o, optarg, &method, &err) != OK)
+            return command_fail(&err);
+    }
+    int n_turns = argc - optind;
+    if (n_turns < 1 || n_turns > LIMIT_TURNS)
+        return command_usage("ask", "expected 1 to %d questions", LIMIT_TURNS);
+    enum status status = method_init(&ask.method, method, &err);
+    for (int i = 0; status == OK && i < ask.n_set; i++)
+        status = method_set(&ask.method, ask.set[i].key, ask.set[i].value, &err);
+    if (status == OK)
+        status = ask_run(&ask, argv + optind, n_turns, &err);
+    return status == OK ? OK : command_fail(&err);
+}

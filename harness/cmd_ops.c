@@ -1,0 +1,41 @@
+/* `winnow ops`: every operation of a backend against the reference; with --perf their rates. */
+#include <getopt.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "ops_check.h"
+
+int cmd_ops(int argc, char **argv)
+{
+    enum { OPTION_PERF = OPTION_OWN, OPTION_FILTER };
+    static const struct option table[] = {COMMON_OPTIONS,
+                                          {"perf", no_argument, NULL, OPTION_PERF},
+                                          {"filter", required_argument, NULL, OPTION_FILTER},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    struct common_options options;
+    struct error err;
+    bool perf = false;
+    const char *filter = NULL;
+    common_init(&options);
+    for (int o; (o = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
+        bool taken;
+        if (common_option(&options, o, optarg, &taken, &err) != OK)
+            return command_fail(&err);
+        if (o == 'h')
+            return printf("%s", command_find("ops")->usage), OK;
+        if (o == OPTION_PERF)
+            perf = true;
+        else if (o == OPTION_FILTER)
+            filter = optarg;
+        else if (!taken)
+            return BAD_INPUT;
+    }
+    const struct ops *ops = ops_find(options.device ? options.device : "cpu");
+    if (ops == NULL)
+        return command_usage("ops", "device '%s' is not in this build", options.device);
+    int threads = options.threads ? options.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int n_wrong = ops_check(ops, threads, perf, filter, stdout);
+    printf("%d mismatches\n", n_wrong);
+    return n_wrong ? NOT_HELD : OK;
+}

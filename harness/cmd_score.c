@@ -1,0 +1,253 @@
+/* `winnow score`: an answer file judged as the benchmark's official scorer does; no model needed. */
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/json.h"
+#include "core/memory.h"
+#include "datasets/benchmark.h"
+#include "harness/command.h"
+#include "harness/stats.h"
+
+static const char usage[] =
+    "usage: winnow score BENCHMARK --answers F [options]\n"
+    "Scores an answer file as the benchmark's official scorer does.\n"
+    "\n"
+    "  --answers F          JSON lines {question_id, text}, or for gqa a list of {questionId, prediction}\n"
+    "  --questions F        question file (default: the benchmark's own under --data)\n"
+    "  --annotations F      golds: pope: folder of coco_pope_*.json; gqa: choices or official questions\n"
+    "  --data DIR           tree of LLaVA's evaluation, or the folder given to winnow world --out\n"
+    "  --protocol P         official (default), lmms, vlmeval\n"
+    "  --per-sample F.jsonl writes one line a sample: score, parsed answer, gold\n"
+    "  --seed N             of the bootstrap behind headline_lo and headline_hi (default 0)\n"
+    "  --json               one JSON document\n"
+    "  -h, --help           this text\n";
+
+struct options {
+    const char *benchmark, *answers, *protocol, *per_sample;
+    struct benchmark_paths paths;
+    int64_t seed;
+    bool json;
+};
+
+/* *done: help was printed. */
+static enum status options_read(struct options *out, bool *done, int argc, char **argv, struct error *err)
+{
+    enum { ANSWERS = 1, QUESTIONS, ANNOTATIONS, DATA, PROTOCOL, PER_SAMPLE, SEED, JSON };
+    static const struct option table[] = {{"answers", required_argument, NULL, ANSWERS},
+                                          {"questions", required_argument, NULL, QUESTIONS},
+                                          {"annotations", required_argument, NULL, ANNOTATIONS},
+                                          {"data", required_argument, NULL, DATA},
+                                          {"protocol", required_argument, NULL, PROTOCOL},
+                                          {"per-sample", required_argument, NULL, PER_SAMPLE},
+                                          {"seed", required_argument, NULL, SEED},
+                                          {"json", no_argument, NULL, JSON},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    *out = (struct options){.protocol = "official"};
+    *done = false;
+    optind = 0; /* GNU: scan anew */
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, ":h", table, NULL)) != -1;) {
+        switch (c) {
+        case ANSWERS:
+            out->answers = optarg;
+            break;
+        case QUESTIONS:
+            out->paths.questions = optarg;
+            break;
+        case ANNOTATIONS:
+            out->paths.annotations = optarg;
+            break;
+        case DATA:
+            out->paths.root = optarg;
+            break;
+        case PROTOCOL:
+            out->protocol = optarg;
+            break;
+        case PER_SAMPLE:
+            out->per_sample = optarg;
+            break;
+        case SEED:
+            TRY(parse_int(&out->seed, optarg, 0, INT64_MAX, "--seed", err));
+            break;
+        case JSON:
+            out->json = true;
+            break;
+        case 'h':
+            *done = true;
+            return OK;
+        case ':':
+            return fail(err, BAD_INPUT, "option %s needs a value; see winnow help score", argv[optind - 1]);
+        default:
+            return fail(err, BAD_INPUT, "option %s is not known, or takes no value; see winnow help score",
+                        argv[optind - 1]);
+        }
+    }
+    if (argc - optind != 1)
+        return fail(err, BAD_INPUT, "score takes one benchmark, found %d; see winnow help score",
+                    argc - optind);
+    out->benchmark = argv[optind];
+    if (!out->answers)
+        return fail(err, BAD_INPUT, "--answers F is missing; see winnow help score");
+    return OK;
+}
+
+/* One line a sample. */
+static json_t *sample_line(const struct sample *sample, const char *answer, const char *parsed, double score)
+{
+    json_t *line = json_object();
+    json_object_set_new(line, "sample_id", json_integer(sample->row));
+    json_object_set_new(line, "question_id",
+                        sample->numeric_id ? json_integer(strtoll(sample->question_id, NULL, 10))
+                                           : json_string(sample->question_id));
+    json_object_set_new(line, "image", sample->image_name ? json_string(sample->image_name) : json_null());
+    json_object_set_new(line, "category", json_string(sample->category));
+    json_object_set_new(line, "gold", sample->gold ? json_string(sample->gold) : json_null());
+    json_object_set_new(line, "answer", answer ? json_string(answer) : json_null());
+    json_object_set_new(line, "parsed", answer ? json_string(parsed) : json_null());
+    json_object_set_new(line, "score", isnan(score) ? json_null() : json_real(score));
+    return line;
+}
+
+/* Scores by row (NaN: no answer or no gold), and the file of them where one is asked for. */
+static enum status score_samples(double *scores, const struct dataset *data, const struct answers *answers,
+                                 enum protocol protocol, const char *path, struct error *err)
+{
+    char *text = NULL;
+    size_t n_text = 0;
+    FILE *memory = path ? open_memstream(&text, &n_text) : NULL;
+    if (path && !memory)
+        return fail(err, NO_MACHINE, "%s: no memory for its lines", path);
+    for (int i = 0; i < data->n; i++) {
+        char parsed[1024] = "";
+        scores[i] = answers->text[i] ? data->benchmark->score_sample(parsed, sizeof parsed, data, i,
+                                                                     answers->text[i], protocol)
+                                     : (double)NAN;
+        if (!memory)
+            continue;
+        json_t *line = sample_line(&data->samples[i], answers->text[i], parsed, scores[i]);
+        json_dumpf(line, memory, JSON_COMPACT);
+        fputc('\n', memory);
+        json_decref(line);
+    }
+    if (!memory)
+        return OK;
+    bool failed = ferror(memory) != 0;
+    failed |= fclose(memory) != 0;
+    enum status status = failed ? fail(err, NO_MACHINE, "%s: no memory for its lines", path)
+                                : file_write(path, text, n_text, err);
+    free(text);
+    return status;
+}
+
+/* headline_lo and headline_hi: the bootstrap is over the official headline, so other protocols have none. */
+static enum status add_interval(json_t *figures, const struct dataset *data, const double *scores,
+                                uint64_t seed, struct error *err)
+{
+    enum status status = OK;
+    double *sums = NULL;
+    int n_clusters;
+    struct interval interval;
+    int *rows = memory_alloc((size_t)data->n, sizeof *rows);
+    if (!rows)
+        return memory_failed(err, "rows", (size_t)data->n * sizeof *rows);
+    for (int i = 0; i < data->n; i++)
+        rows[i] = i;
+    TRY_GOTO(status, benchmark_sums(&sums, &n_clusters, data, rows, scores, data->n, err));
+    TRY_GOTO(status, bootstrap(&interval, sums, NULL, 0, n_clusters, data->benchmark->n_sums,
+                               data->benchmark->headline, seed, BOOTSTRAP_DRAWS, err));
+    json_object_set_new(figures, "headline_lo", isnan(interval.lo) ? json_null() : json_real(interval.lo));
+    json_object_set_new(figures, "headline_hi", isnan(interval.hi) ? json_null() : json_real(interval.hi));
+exit:
+    free(rows);
+    free(sums);
+    return status;
+}
+
+static void print_value(const json_t *value)
+{
+    if (json_is_real(value))
+        printf("%.4f", json_real_value(value));
+    else if (json_is_integer(value))
+        printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else
+        printf("%s", json_is_string(value) ? json_string_value(value) : "–");
+}
+
+/* One line a figure; a figure of several parts takes one line too. */
+static void print_text(const json_t *figures)
+{
+    const char *key, *part;
+    json_t *value, *inner;
+    size_t i;
+    json_object_foreach((json_t *)figures, key, value)
+    {
+        if (strcmp(key, "warnings") == 0)
+            continue;
+        printf("%-14s", key);
+        if (json_is_object(value)) {
+            json_object_foreach(value, part, inner)
+            {
+                printf("  %s ", part);
+                print_value(inner);
+            }
+        } else {
+            printf("  ");
+            print_value(value);
+        }
+        putchar('\n');
+    }
+    json_array_foreach(json_object_get(figures, "warnings"), i, value)
+        fprintf(stderr, "winnow: warning: %s\n", json_string_value(value));
+}
+
+static enum status run(const struct options *options, struct error *err)
+{
+    struct dataset data = {0};
+    struct answers answers = {0};
+    enum protocol protocol;
+    json_t *figures = NULL;
+    double *scores = NULL;
+    enum status status;
+    TRY(benchmark_read(&data, options->benchmark, &options->paths, err));
+    TRY_GOTO(status, protocol_parse(&protocol, data.benchmark, options->protocol, err));
+    TRY_GOTO(status, answers_read(&answers, &data, options->answers, err));
+    if (protocol == PROTOCOL_OFFICIAL && answers.converted)
+        protocol = PROTOCOL_CONVERTED;
+    TRY_GOTO(status, benchmark_score(&figures, &data, &answers, protocol, err));
+    scores = memory_alloc((size_t)data.n, sizeof *scores);
+    if (!scores)
+        TRY_GOTO(status, memory_failed(err, "scores", (size_t)data.n * sizeof *scores));
+    TRY_GOTO(status, score_samples(scores, &data, &answers, protocol, options->per_sample, err));
+    if (protocol == PROTOCOL_OFFICIAL || protocol == PROTOCOL_CONVERTED)
+        TRY_GOTO(status, add_interval(figures, &data, scores, (uint64_t)options->seed, err));
+    if (options->json) {
+        json_dumpf(figures, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+        putchar('\n');
+    } else {
+        print_text(figures);
+    }
+exit:
+    free(scores);
+    json_decref(figures);
+    answers_free(&answers);
+    dataset_close(&data);
+    return status;
+}
+
+int cmd_score(int argc, char **argv)
+{
+    struct options options;
+    struct error err = {0};
+    bool help;
+    if (options_read(&options, &help, argc, argv, &err) != OK)
+        return command_fail(&err);
+    if (help) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    return run(&options, &err) == OK ? 0 : command_fail(&err);
+}

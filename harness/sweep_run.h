@@ -1,0 +1,85 @@
+/* What the parts of a running sweep share. Private to sweep*.c and summary.c. */
+#ifndef WINNOW_SWEEP_RUN_H
+#define WINNOW_SWEEP_RUN_H
+
+#include <signal.h>
+
+#include "datasets/benchmark.h"
+#include "harness/grid.h"
+#include "harness/store.h"
+#include "harness/sweep.h"
+#include "harness/trace.h"
+
+/* A benchmark of the sweep, opened. */
+struct material {
+    const struct sweep_benchmark *entry;
+    struct dataset data;
+    int *rows, n_rows; /* the samples that are asked */
+    int *mismatched;   /* by row: whose picture it is shown under that control; NULL where none needs it */
+    int max_new_tokens;
+    int64_t source;       /* in the store */
+    int n_images_missing; /* of the chosen rows */
+    bool open;
+};
+
+struct run {
+    const struct sweep_options *options;
+    struct sweep sweep;
+    struct grid grid;
+    struct material *materials;                /* by benchmark of the sweep */
+    char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
+    struct store *store;
+    struct trace *trace;
+    bool resumed; /* the store held rows of this sweep */
+
+    /* The model at work. */
+    int model;
+    struct vlm *vlm;
+    char weights_sha[65];
+    const char *dtype;
+    int32_t yes_id, no_id; /* -1 where the tokenizer has no such token */
+    char machine[128];
+
+    int n_done, n_failed;
+};
+
+/* Set by SIGINT and SIGTERM: finish what is begun. */
+extern volatile sig_atomic_t sweep_stop;
+
+bool cell_is_runnable(const struct cell *cell);
+/* The picture a sample is shown: path, or NULL for none. *missing: the file is needed and not there. */
+const char *shown_image(const struct material *material, enum control control, int row);
+/* The final prompt of a sample; the caller frees. */
+enum status sample_prompt(char **out, const struct material *material, enum control control, int row,
+                          struct error *err);
+/* The features of a picture as a control changes it: blank paints it over. */
+enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
+                         const char *path, enum control control, int image_mode, struct error *err);
+/* Fills all of a question but its prompt and features. */
+struct question sample_question(const struct run *run, const struct cell *cell, int row);
+/* Sizes a plan of a typical sample depends on. */
+enum status typical_input(struct plan_input *out, const struct run *run, const struct cell *cell,
+                          struct error *err);
+
+/* ---- sweep_work.c ---- */
+enum status sweep_work(struct run *run, struct error *err);
+/* ---- sweep_timing.c ---- */
+enum status sweep_timing(struct run *run, struct error *err);
+/* ---- sweep_print.c ---- */
+enum status sweep_print_plan(struct run *run, struct error *err);
+enum status sweep_print_result(struct run *run, struct error *err);
+/* ---- summary.c ---- */
+enum status sweep_summarise(struct run *run, struct error *err);
+
+/* ---- progress.c ---- */
+/* One line on stderr: rewritten on a terminal, else a line every few seconds. */
+struct progress {
+    const char *what;
+    int n_total;
+    double since, last_shown;
+    bool terminal, shown;
+};
+void progress_start(struct progress *progress, const char *what, int n_total);
+void progress_show(struct progress *progress, int n_done, int n_failed, bool last);
+
+#endif

@@ -1,0 +1,48 @@
+/* Traces: what happened to the visual tokens of single samples, in HDF5, next to the store.
+ *
+ *     /cells/KEY                    attributes method, params, model, units
+ *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2], visual_count
+ * i32 [layers] cuts/N                      attribute layer; kept, recycled, centres, cluster_of, ids_in,
+ * raters, rank i32, score f32 attention/L                 f32 [text after the last image, visual tokens
+ * entering L]
+ *
+ * `kept`, `recycled`, `centres` and `ids_in` name visual tokens: their number in the uncut sequence, -1-c for
+ * cluster c, numbered through all cuts of a sample. `cluster_of` gives the place in `centres`. `raters` [-1]:
+ * every row.
+ *
+ * A sample is flushed as a whole: nothing of it reaches the file before, so that after a crash the file opens
+ * and holds every sample up to the last one flushed. HDF5 is used by one thread at a time (a lock for all
+ * traces).
+ */
+#ifndef WINNOW_TRACE_H
+#define WINNOW_TRACE_H
+
+#include <stdbool.h>
+
+#include "core/vlm.h"
+
+struct trace;
+
+/* Opens or makes the file; one that HDF5 cannot read any more is moved to PATH.damaged, and *moved says so.
+ */
+enum status trace_open(struct trace **out, const char *path, bool *moved, struct error *err);
+enum status trace_close(struct trace *trace, struct error *err); /* NULL is closed already */
+
+/* A cell's group and attributes, made where they are not there. `params` is JSON. */
+enum status trace_cell(struct trace *trace, const char *key, const char *method, const char *params,
+                       const char *model, struct error *err);
+bool trace_has(struct trace *trace, const char *key, int sample_id);
+
+struct trace_sample {
+    int sample_id;
+    const char *question, *answer;
+    const struct image *image;   /* NULL: not written */
+    int grid_rows, grid_cols;    /* of the one picture; 0 without */
+    const struct answer *result; /* ledger, records and attention are written */
+    bool cuts_only;              /* indices only: no picture, no scores, no attention */
+};
+/* Replaces a sample that is there. The cell must have been made. */
+enum status trace_sample(struct trace *trace, const char *key, const struct trace_sample *sample,
+                         struct error *err);
+
+#endif

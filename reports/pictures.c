@@ -1,0 +1,229 @@
+/* Pictures for report.md: two questions about one image, and one question under several methods, from the
+ * traces next to the stores (NAME.h5 beside NAME.db). */
+#include "reports/markdown.h"
+#include "reports/tables.h"
+#include "reports/trace_view.h"
+
+#include "core/json.h"
+#include "core/memory.h"
+
+#include <math.h>   /* isnan */
+#include <stdio.h>  /* snprintf */
+#include <stdlib.h> /* free */
+#include <string.h> /* strcmp */
+
+enum { TRACED_MAX = 64 /* samples looked at for the most telling pair */ };
+
+static void trace_path(char *out, size_t size, const char *store)
+{
+    size_t n = strlen(store);
+    bool db = n > 3 && strcmp(store + n - 3, ".db") == 0;
+    snprintf(out, size, "%.*s.h5", (int)(db ? n - 3 : n), store);
+}
+
+static bool has_trace(const struct report *report, int store)
+{
+    char path[1024];
+    trace_path(path, sizeof path, report->cells->stores[store]);
+    return file_exists(path);
+}
+
+/* An arm, and which of its cells (seeds) has the trace. */
+struct traced {
+    const struct arm *arm;
+    const struct cell *cell;
+};
+
+static bool has_samples(struct trace_view *trace, const char *key, const char *id)
+{
+    if (id != NULL)
+        return trace_view_has(trace, key, id);
+    struct names samples;
+    struct error ignored;
+    if (trace_view_samples(&samples, trace, key, &ignored) != OK)
+        return false;
+    bool any = samples.n > 0;
+    names_free(&samples);
+    return any;
+}
+
+/* A method at the smallest budget of which the trace has samples; with `near`, in its panel and at its
+ * budget, and of sample `id`. */
+static struct traced find_traced(const struct report *report, struct trace_view *trace, int store,
+                                 const char *method, const struct arm *near, const char *id)
+{
+    struct traced best = {NULL, NULL};
+    for (int i = 0; i < report->arms.n; i++) {
+        const struct arm *arm = &report->arms.arms[i];
+        if (arm_is_control_image(arm) || isnan(arm->budget) || strcmp(arm->members[0]->method, method) != 0 ||
+            (near != NULL &&
+             (arm->panel != near->panel || strcmp(arm->members[0]->budget, near->members[0]->budget) != 0)) ||
+            (best.arm != NULL && arm->budget >= best.arm->budget))
+            continue;
+        for (int m = 0; m < arm->n_members; m++)
+            if (arm->members[m]->store == store && has_samples(trace, arm->members[m]->key, id)) {
+                best = (struct traced){arm, arm->members[m]};
+                break;
+            }
+    }
+    return best;
+}
+
+static enum status label_picture(struct picture *picture, struct traced from, struct error *err)
+{
+    char title[ARM_LABEL_MAX + 64];
+    snprintf(title, sizeof title, "%s, budget %s, %s", from.arm->label, from.cell->budget,
+             from.cell->benchmark);
+    free(picture->title);
+    picture->title = memory_text(title);
+    picture->mode = strcmp(from.cell->image_mode, "crop") == 0 ? IMAGE_MODE_CROP : IMAGE_MODE_PAD;
+    return picture->title != NULL ? OK : memory_failed(err, "title", sizeof title);
+}
+
+static enum status read_picture(struct picture *out, struct trace_view *trace, struct traced from,
+                                const char *id, struct error *err)
+{
+    TRY(trace_view_picture(out, trace, from.cell->key, id, err));
+    enum status status = label_picture(out, from, err);
+    if (status != OK)
+        picture_free(out);
+    return status;
+}
+
+static const struct sample *sample_of(const struct sample *samples, int n, const char *id)
+{
+    long long wanted = strtoll(id, NULL, 10);
+    for (int i = 0; i < n; i++)
+        if (samples[i].id == wanted)
+            return &samples[i];
+    return NULL;
+}
+
+/* The two traced samples of one image with different questions whose survivors have least in common. */
+static enum status choose_pair(int pair[2], const struct names *ids, struct trace_view *trace,
+                               struct traced from, const struct report *report, struct error *err)
+{
+    static struct picture pictures[TRACED_MAX]; /* large; reports are made by one thread */
+    struct sample *samples = NULL;
+    int n_samples = 0, n = ids->n < TRACED_MAX ? ids->n : TRACED_MAX;
+    memset(pictures, 0, sizeof pictures);
+    pair[0] = pair[1] = -1;
+    enum status status;
+    TRY_GOTO(status, samples_read(&samples, &n_samples, report->cells, from.cell, err));
+    double least = 2;
+    for (int i = 0; i < n; i++) {
+        TRY_GOTO(status, read_picture(&pictures[i], trace, from, ids->names[i], err));
+        const struct sample *here = sample_of(samples, n_samples, ids->names[i]);
+        for (int j = 0; j < i && here != NULL; j++) {
+            const struct sample *there = sample_of(samples, n_samples, ids->names[j]);
+            if (there == NULL || strcmp(here->image, there->image) != 0 ||
+                strcmp(here->question, there->question) == 0)
+                continue;
+            double overlap = survivors_overlap(&pictures[i], &pictures[j]);
+            if (overlap < least) {
+                least = overlap;
+                pair[0] = j;
+                pair[1] = i;
+            }
+        }
+    }
+exit:
+    for (int i = 0; i < n; i++)
+        picture_free(&pictures[i]);
+    samples_free(samples, n_samples);
+    return status;
+}
+
+static enum status write_sheet(struct buffer *out, const char *name, const struct picture *pictures, int n,
+                               const char *title, const char *caption, struct report *report,
+                               struct error *err)
+{
+    char path[1024];
+    struct image sheet = {0};
+    TRY(report_path(path, sizeof path, report, name, err));
+    TRY(survivors_draw(&sheet, pictures, n, title, err));
+    enum status status = image_write_png(&sheet, path, err);
+    image_free(&sheet);
+    TRY(status);
+    report_announce(path);
+    text_add(out, "![%s](%s)\n\n*%s*\n\n", title, name, caption);
+    return OK;
+}
+
+static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_view *trace, int store,
+                                 struct report *report, struct error *err)
+{
+    struct picture pictures[3] = {{.rows = 0}};
+    struct names ids = {0};
+    int pair[2], n = 0;
+    enum status status = OK;
+    struct traced from = find_traced(report, trace, store, "sparsevlm", NULL, NULL);
+    if (from.arm == NULL)
+        return OK;
+    TRY_GOTO(status, trace_view_samples(&ids, trace, from.cell->key, err));
+    TRY_GOTO(status, choose_pair(pair, &ids, trace, from, report, err));
+    if (pair[0] < 0)
+        pair[0] = 0; /* no image with two questions: one row */
+    TRY_GOTO(status, read_picture(&pictures[n++], trace, from, ids.names[pair[0]], err));
+    if (pair[1] >= 0)
+        TRY_GOTO(status, read_picture(&pictures[n++], trace, from, ids.names[pair[1]], err));
+    TRY_GOTO(
+        status,
+        write_sheet(out, "survivors_questions.png", pictures, n,
+                    n == 2 ? "Two questions about one image" : "What survives",
+                    "Patches after each cut. Where a method looks at the question, two questions about one "
+                    "image keep different patches",
+                    report, err));
+    *drawn = true;
+    while (n > 1)
+        picture_free(&pictures[--n]);
+    static const char *const rivals[] = {"fastv", "random"};
+    for (size_t i = 0; i < sizeof rivals / sizeof *rivals; i++) {
+        struct traced rival = find_traced(report, trace, store, rivals[i], from.arm, ids.names[pair[0]]);
+        if (rival.arm == NULL)
+            continue;
+        TRY_GOTO(status, read_picture(&pictures[n], trace, rival, ids.names[pair[0]], err));
+        n++;
+    }
+    if (n > 1)
+        TRY_GOTO(
+            status,
+            write_sheet(out, "survivors_methods.png", pictures, n, "One question, several methods",
+                        "The same question and budget under each method; \"random\" shows what the schedule "
+                        "alone does",
+                        report, err));
+    else
+        text_add(out,
+                 "\xe2\x80\x93 other methods at this budget have no trace of this sample: `make sweep "
+                 "GRID=%s`\n\n",
+                 report_grid(from.cell));
+exit:
+    for (int i = 0; i < 3; i++)
+        picture_free(&pictures[i]);
+    names_free(&ids);
+    return status;
+}
+
+enum status section_pictures(struct buffer *out, struct report *report, struct error *err)
+{
+    bool drawn = false;
+    text_add(out, "## Which patches survive\n\n");
+    for (int store = 0; store < report->cells->n_stores && !drawn; store++) {
+        if (!has_trace(report, store) || !(report->formats & REPORT_PNG))
+            continue;
+        char path[1024];
+        struct trace_view *trace;
+        trace_path(path, sizeof path, report->cells->stores[store]);
+        TRY(trace_view_open(&trace, path, err));
+        enum status status = draw_pictures(out, &drawn, trace, store, report, err);
+        trace_view_close(trace);
+        TRY(status);
+    }
+    if (!drawn)
+        text_add(out,
+                 "\xe2\x80\x93 no trace of a sparsevlm cell with a budget next to the store (or no png asked "
+                 "for); add "
+                 "`trace: {samples: 4}` to the sweep, or `make sweep GRID=default`. `winnow show` draws any "
+                 "picture and question.\n\n");
+    return OK;
+}

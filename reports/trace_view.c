@@ -1,0 +1,496 @@
+/* Reads /cells/KEY/samples/ID of a trace. Only hard links are followed, datasets with storage outside the
+ * file or mapped from elsewhere are refused, and each shape is compared with a limit before it is allocated.
+ */
+#include "reports/trace_view.h"
+
+#include "core/json.h"
+#include "core/limits.h"
+#include "core/memory.h"
+
+#include <hdf5.h>   /* the trace */
+#include <math.h>   /* isfinite */
+#include <stdio.h>  /* snprintf */
+#include <stdlib.h> /* free, qsort */
+#include <string.h> /* strlen */
+
+enum { TEXT_MAX = 64 << 10, ID_MAX = 128, SAMPLES_MAX = 1 << 20, GRID_SIDE_MAX = 1024 };
+#define TRACE_PIXELS_MAX (64u << 20)
+
+struct trace_view {
+    hid_t file;
+    char path[400];
+};
+
+enum status trace_view_open(struct trace_view **out, const char *path, struct error *err)
+{
+    *out = NULL;
+    if (!file_exists(path))
+        return fail(err, BAD_INPUT, "%s: no such trace; a sweep with `trace: {samples: 4}` makes one", path);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* errors are reported by us, once */
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0)
+        return fail(err, BAD_INPUT,
+                    "%s: cannot be opened as HDF5; is it a trace, and is no sweep writing it now?", path);
+    struct trace_view *trace = memory_zero(1, sizeof *trace);
+    if (trace == NULL) {
+        H5Fclose(file);
+        return memory_failed(err, "trace", sizeof *trace);
+    }
+    trace->file = file;
+    snprintf(trace->path, sizeof trace->path, "%s", path);
+    *out = trace;
+    return OK;
+}
+
+void trace_view_close(struct trace_view *trace)
+{
+    if (trace == NULL)
+        return;
+    H5Fclose(trace->file);
+    free(trace);
+}
+
+void names_free(struct names *names)
+{
+    for (int i = 0; i < names->n; i++)
+        free(names->names[i]);
+    free(names->names);
+    *names = (struct names){0};
+}
+
+/* Whether `name` in `at` is an object of this file (no soft or external link). */
+static bool is_here(hid_t at, const char *name)
+{
+    H5L_info_t info;
+    return H5Lexists(at, name, H5P_DEFAULT) > 0 && H5Lget_info(at, name, &info, H5P_DEFAULT) >= 0 &&
+           info.type == H5L_TYPE_HARD;
+}
+
+/* Opens a path below `at`, link by link. −1 without. */
+static hid_t open_group(hid_t at, const char *const *path, int n)
+{
+    hid_t group = H5Gopen2(at, "/", H5P_DEFAULT);
+    for (int i = 0; i < n && group >= 0; i++) {
+        hid_t next = is_here(group, path[i]) ? H5Gopen2(group, path[i], H5P_DEFAULT) : -1;
+        H5Gclose(group);
+        group = next;
+    }
+    return group;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    char *end_x, *end_y;
+    long long p = strtoll(x, &end_x, 10), q = strtoll(y, &end_y, 10);
+    if (*x != '\0' && *y != '\0' && *end_x == '\0' && *end_y == '\0' && p != q)
+        return p < q ? -1 : 1;
+    return strcmp(x, y);
+}
+
+static enum status list_group(struct names *out, struct trace_view *trace, const char *const *path,
+                              int n_path, struct error *err)
+{
+    *out = (struct names){0};
+    hid_t group = open_group(trace->file, path, n_path);
+    if (group < 0)
+        return fail(err, BAD_INPUT,
+                    "%s: has no group %s; `winnow show` expects a trace written by `winnow sweep`",
+                    trace->path, path[n_path - 1]);
+    enum status status = OK;
+    H5G_info_t info;
+    if (H5Gget_info(group, &info) < 0 || info.nlinks > SAMPLES_MAX) {
+        status = fail(err, BAD_INPUT, "%s: group %s is damaged or has more than %d members", trace->path,
+                      path[n_path - 1], SAMPLES_MAX);
+        goto exit;
+    }
+    out->names = memory_zero(info.nlinks > 0 ? (size_t)info.nlinks : 1, sizeof *out->names);
+    if (out->names == NULL) {
+        status = memory_failed(err, "names", (size_t)info.nlinks * sizeof *out->names);
+        goto exit;
+    }
+    for (hsize_t i = 0; i < info.nlinks; i++) {
+        char name[ID_MAX];
+        ssize_t size =
+            H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
+        if (size <= 0 || (size_t)size >= sizeof name)
+            continue; /* not one of ours */
+        out->names[out->n] = memory_text(name);
+        if (out->names[out->n] == NULL) {
+            status = memory_failed(err, "names", sizeof name);
+            goto exit;
+        }
+        out->n++;
+    }
+    qsort(out->names, (size_t)out->n, sizeof *out->names, compare_names);
+exit:
+    if (status != OK)
+        names_free(out);
+    H5Gclose(group);
+    return status;
+}
+
+enum status trace_view_cells(struct names *out, struct trace_view *trace, struct error *err)
+{
+    return list_group(out, trace, (const char *const[]){"cells"}, 1, err);
+}
+
+enum status trace_view_samples(struct names *out, struct trace_view *trace, const char *key,
+                               struct error *err)
+{
+    if (strchr(key, '/') != NULL)
+        return fail(err, BAD_INPUT, "%s: a cell's key has no '/'", trace->path);
+    return list_group(out, trace, (const char *const[]){"cells", key, "samples"}, 3, err);
+}
+
+bool trace_view_has(struct trace_view *trace, const char *key, const char *id)
+{
+    if (strchr(key, '/') != NULL || strchr(id, '/') != NULL)
+        return false;
+    hid_t group = open_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
+    if (group >= 0)
+        H5Gclose(group);
+    return group >= 0;
+}
+
+/* Opens a dataset whose bytes lie in this file. *out −1 and OK where there is none. */
+static enum status open_dataset(hid_t *out, hid_t *space, const struct trace_view *trace, hid_t at,
+                                const char *name, struct error *err)
+{
+    *out = *space = -1;
+    if (!is_here(at, name))
+        return OK;
+    hid_t dataset = H5Dopen2(at, name, H5P_DEFAULT);
+    if (dataset < 0)
+        return fail(err, BAD_INPUT, "%s: %s: expected a dataset", trace->path, name);
+    hid_t properties = H5Dget_create_plist(dataset);
+    bool inside =
+        properties >= 0 && H5Pget_external_count(properties) == 0 && H5Pget_layout(properties) != H5D_VIRTUAL;
+    if (properties >= 0)
+        H5Pclose(properties);
+    *space = inside ? H5Dget_space(dataset) : -1;
+    if (*space < 0) {
+        H5Dclose(dataset);
+        return fail(err, BAD_INPUT, "%s: %s: a dataset of a trace must lie in the file itself", trace->path,
+                    name);
+    }
+    *out = dataset;
+    return OK;
+}
+
+/* All of a numeric dataset of `rank` dimensions as `memory_type`; *out is owned by the caller, NULL and n 0
+ * where the dataset is absent or empty. */
+static enum status read_array(void **out, hsize_t *shape, const struct trace_view *trace, hid_t at,
+                              const char *name, int rank, hid_t memory_type, size_t size, size_t limit,
+                              struct error *err)
+{
+    *out = NULL;
+    memset(shape, 0, (size_t)rank * sizeof *shape);
+    hid_t dataset, space;
+    TRY(open_dataset(&dataset, &space, trace, at, name, err));
+    if (dataset < 0)
+        return OK;
+    enum status status = OK;
+    hid_t type = H5Dget_type(dataset);
+    H5T_class_t class = type >= 0 ? H5Tget_class(type) : H5T_NO_CLASS;
+    size_t n = 1;
+    if (H5Sget_simple_extent_ndims(space) != rank || H5Sget_simple_extent_dims(space, shape, NULL) != rank ||
+        (class != H5T_INTEGER && class != H5T_FLOAT)) {
+        status = fail(err, BAD_INPUT, "%s: %s: expected numbers in %d dimensions", trace->path, name, rank);
+        goto exit;
+    }
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] > limit || (shape[i] > 0 && n > limit / (size_t)shape[i])) {
+            status = fail(err, BAD_INPUT, "%s: %s: has more than %zu values; the trace is damaged",
+                          trace->path, name, limit);
+            goto exit;
+        }
+        n *= (size_t)shape[i];
+    }
+    if (n == 0)
+        goto exit;
+    *out = memory_alloc(n, size);
+    if (*out == NULL) {
+        status = memory_failed(err, name, n * size);
+        goto exit;
+    }
+    if (H5Dread(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *out) < 0) {
+        free(*out);
+        *out = NULL;
+        status = fail(err, BAD_INPUT, "%s: %s: cannot be read; the trace is damaged or cut short",
+                      trace->path, name);
+    }
+exit:
+    if (status != OK)
+        memset(shape, 0, (size_t)rank * sizeof *shape);
+    if (type >= 0)
+        H5Tclose(type);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return status;
+}
+
+static enum status read_ints(int32_t **out, int *n, const struct trace_view *trace, hid_t at,
+                             const char *name, struct error *err)
+{
+    hsize_t shape[1];
+    void *data;
+    *out = NULL;
+    *n = 0;
+    TRY(read_array(&data, shape, trace, at, name, 1, H5T_NATIVE_INT32, sizeof(int32_t), LIMIT_SEQUENCE, err));
+    *out = data;
+    *n = (int)shape[0];
+    return OK;
+}
+
+/* A string, fixed or of variable length; reader is H5Dread or H5Aread behind `attribute`. "" where it is no
+ * string. */
+static char *read_string(hid_t object, bool attribute)
+{
+    char *text = NULL;
+    hid_t type = attribute ? H5Aget_type(object) : H5Dget_type(object);
+    hid_t space = attribute ? H5Aget_space(object) : H5Dget_space(object);
+    size_t size = type >= 0 ? H5Tget_size(type) : 0;
+    if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1)
+        goto exit;
+    hid_t memory_type = H5Tcopy(H5T_C_S1);
+    H5Tset_cset(memory_type, H5Tget_cset(type));
+    if (H5Tis_variable_str(type) > 0) {
+        char *found = NULL;
+        H5Tset_size(memory_type, H5T_VARIABLE);
+        herr_t rc = attribute ? H5Aread(object, memory_type, &found)
+                              : H5Dread(object, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &found);
+        if (rc >= 0 && found != NULL && strlen(found) <= TEXT_MAX)
+            text = memory_text(found);
+        if (rc >= 0 && found != NULL)
+            H5free_memory(found);
+    } else if (size > 0 && size <= TEXT_MAX) {
+        text = memory_zero(size + 1, 1);
+        H5Tset_size(memory_type, size + 1);
+        herr_t rc = text == NULL ? -1
+                    : attribute  ? H5Aread(object, memory_type, text)
+                                 : H5Dread(object, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text);
+        if (rc < 0) {
+            free(text);
+            text = NULL;
+        }
+    }
+    H5Tclose(memory_type);
+exit:
+    if (type >= 0)
+        H5Tclose(type);
+    if (space >= 0)
+        H5Sclose(space);
+    return text != NULL ? text : memory_text("");
+}
+
+static char *attribute_string(hid_t at, const char *name)
+{
+    hid_t attribute = H5Aexists(at, name) > 0 ? H5Aopen(at, name, H5P_DEFAULT) : -1;
+    char *text = attribute >= 0 ? read_string(attribute, true) : memory_text("");
+    if (attribute >= 0)
+        H5Aclose(attribute);
+    return text;
+}
+
+/* A text of the sample: a dataset, or an attribute of the same name. */
+static enum status sample_string(char **out, const struct trace_view *trace, hid_t at, const char *name,
+                                 struct error *err)
+{
+    hid_t dataset, space;
+    TRY(open_dataset(&dataset, &space, trace, at, name, err));
+    if (dataset >= 0) {
+        *out = read_string(dataset, false);
+        H5Sclose(space);
+        H5Dclose(dataset);
+    } else {
+        *out = attribute_string(at, name);
+    }
+    return *out != NULL ? OK : memory_failed(err, name, TEXT_MAX);
+}
+
+static enum status attribute_int(int *out, const struct trace_view *trace, hid_t at, const char *name,
+                                 struct error *err)
+{
+    hid_t attribute = H5Aexists(at, name) > 0 ? H5Aopen(at, name, H5P_DEFAULT) : -1;
+    bool read = false;
+    if (attribute >= 0) {
+        hid_t space = H5Aget_space(attribute);
+        int32_t value = 0;
+        read = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+               H5Aread(attribute, H5T_NATIVE_INT32, &value) >= 0;
+        *out = value;
+        if (space >= 0)
+            H5Sclose(space);
+        H5Aclose(attribute);
+    }
+    return read ? OK : fail(err, BAD_INPUT, "%s: a cut lacks its attribute `%s`", trace->path, name);
+}
+
+/* Ids are tokens of the prompt or clusters made so far. */
+static bool ids_valid(const int32_t *ids, int n, int n_visual, int n_clusters)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] >= n_visual || (ids[i] < 0 && -1 - ids[i] >= n_clusters))
+            return false;
+    return true;
+}
+
+static enum status read_cut(struct picture *out, int *n_clusters, int n_in, const struct trace_view *trace,
+                            hid_t at, struct error *err)
+{
+    struct picture_cut *cut = &out->cuts[out->n_cuts++];
+    int32_t *centres = NULL;
+    int n_cluster_of = 0;
+    TRY(attribute_int(&cut->layer, trace, at, "layer", err));
+    hsize_t shape[1];
+    void *score;
+    TRY(read_array(&score, shape, trace, at, "score", 1, H5T_NATIVE_FLOAT, sizeof(float), LIMIT_SEQUENCE,
+                   err));
+    cut->score = score;
+    cut->n_score = (int)shape[0];
+    for (int i = 0; i < cut->n_score; i++)
+        if (!isfinite(cut->score[i]))
+            cut->score[i] = 0;
+    if (out->n_cuts == 1 && cut->n_score > out->n_visual)
+        out->n_visual = cut->n_score; /* separators: more tokens than grid cells */
+    TRY(read_ints(&cut->kept, &cut->n_kept, trace, at, "kept", err));
+    TRY(read_ints(&cut->recycled, &cut->n_recycled, trace, at, "recycled", err));
+    TRY(read_ints(&cut->cluster_of, &n_cluster_of, trace, at, "cluster_of", err));
+    TRY(read_ints(&centres, &cut->n_clusters, trace, at, "centres", err));
+    free(centres); /* only how many there are matters to a picture */
+    if (n_cluster_of != cut->n_recycled)
+        return fail(err, BAD_INPUT, "%s: a cut has %d recycled tokens, but clusters for %d", trace->path,
+                    cut->n_recycled, n_cluster_of);
+    if (!ids_valid(cut->kept, cut->n_kept, out->n_visual, *n_clusters) ||
+        !ids_valid(cut->recycled, cut->n_recycled, out->n_visual, *n_clusters))
+        return fail(err, BAD_INPUT, "%s: a cut after layer %d names a token that does not exist", trace->path,
+                    cut->layer);
+    /* Numbered within the cut or through all cuts: told by whether they fit. */
+    int base = *n_clusters;
+    for (int i = 0; i < cut->n_recycled; i++)
+        if (cut->cluster_of[i] >= cut->n_clusters)
+            base = 0;
+    for (int i = 0; i < cut->n_recycled; i++) {
+        if (cut->cluster_of[i] < 0 || cut->cluster_of[i] > *n_clusters + cut->n_clusters)
+            return fail(err, BAD_INPUT, "%s: a cut after layer %d names a cluster that does not exist",
+                        trace->path, cut->layer);
+        cut->cluster_of[i] += base;
+    }
+    *n_clusters += cut->n_clusters;
+
+    cut->n_in = cut->n_score > 0 ? cut->n_score : n_in;
+    return OK;
+}
+
+static enum status read_image(struct picture *out, const struct trace_view *trace, hid_t at,
+                              struct error *err)
+{
+    hsize_t shape[3];
+    void *bytes;
+    TRY(read_array(&bytes, shape, trace, at, "image", 3, H5T_NATIVE_UINT8, 1, TRACE_PIXELS_MAX * 3u, err));
+    out->image.rgb = bytes;
+    if (bytes == NULL || shape[2] != 3 || shape[0] > LIMIT_IMAGE_SIDE || shape[1] > LIMIT_IMAGE_SIDE)
+        return fail(err, BAD_INPUT, "%s: `image`: expected bytes [height, width, 3]", trace->path);
+    out->image.height = (int)shape[0];
+    out->image.width = (int)shape[1];
+
+    hsize_t grid_shape[2];
+    void *grid;
+    TRY(read_array(&grid, grid_shape, trace, at, "grid", 2, H5T_NATIVE_INT32, sizeof(int32_t),
+                   2 * LIMIT_IMAGES, err));
+    const int32_t *sizes = grid;
+    bool good = sizes != NULL && grid_shape[1] == 2 && sizes[0] >= 1 && sizes[1] >= 1 &&
+                sizes[0] <= GRID_SIDE_MAX && sizes[1] <= GRID_SIDE_MAX;
+    if (good) {
+        out->rows = sizes[0];
+        out->cols = sizes[1];
+    }
+    free(grid);
+    return good ? OK
+                : fail(err, BAD_INPUT, "%s: `grid`: expected rows and columns of each image, 1 to %d",
+                       trace->path, GRID_SIDE_MAX);
+}
+
+static enum status read_sample(struct picture *out, const struct trace_view *trace, hid_t cell, hid_t at,
+                               struct error *err)
+{
+    TRY(read_image(out, trace, at, err));
+    TRY(sample_string(&out->question, trace, at, "question", err));
+    TRY(sample_string(&out->answer, trace, at, "answer", err));
+
+    int32_t *counts;
+    int n_counts;
+    TRY(read_ints(&counts, &n_counts, trace, at, "visual_count", err));
+    out->n_visual = n_counts > 0 ? counts[0] : 0;
+    free(counts);
+
+    char *method = attribute_string(cell, "method"), *mode = attribute_string(cell, "image_mode");
+    if (method == NULL || mode == NULL) {
+        free(method);
+        free(mode);
+        return memory_failed(err, "trace", TEXT_MAX);
+    }
+    out->title = method;
+    out->mode = strcmp(mode, "crop") == 0 ? IMAGE_MODE_CROP : IMAGE_MODE_PAD;
+    free(mode);
+
+    if (!is_here(at, "cuts"))
+        return OK;
+    hid_t cuts = H5Gopen2(at, "cuts", H5P_DEFAULT);
+    if (cuts < 0)
+        return fail(err, BAD_INPUT, "%s: `cuts`: expected a group", trace->path);
+    enum status status = OK;
+    int n_clusters = 0, n_in = 0;
+    for (int i = 0; i < PICTURE_CUTS_MAX && status == OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        if (!is_here(cuts, name))
+            break;
+        hid_t cut = H5Gopen2(cuts, name, H5P_DEFAULT);
+        if (cut < 0) {
+            status = fail(err, BAD_INPUT, "%s: cuts/%s: expected a group", trace->path, name);
+            break;
+        }
+        if (i == 0) {
+            /* A cut before layer 0 has happened when layer 0 counts: the grid says what there was. */
+            int n = out->rows * out->cols;
+            n_in = out->n_visual = n > out->n_visual ? n : out->n_visual;
+        }
+        status = read_cut(out, &n_clusters, n_in, trace, cut, err);
+        n_in = out->cuts[i].n_kept + out->cuts[i].n_clusters;
+        H5Gclose(cut);
+    }
+    H5Gclose(cuts);
+    return status;
+}
+
+enum status trace_view_picture(struct picture *out, struct trace_view *trace, const char *key, const char *id,
+                               struct error *err)
+{
+    *out = (struct picture){0};
+    char shown[PRINTABLE_SIZE];
+    if (!trace_view_has(trace, key, id))
+        return fail(err, BAD_INPUT,
+                    "%s: has no sample \"%s\" in that cell; samples are numbered by the row of the "
+                    "question file",
+                    trace->path, printable(shown, id));
+    hid_t cell = open_group(trace->file, (const char *const[]){"cells", key}, 2);
+    hid_t sample = open_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
+    enum status status = cell >= 0 && sample >= 0
+                             ? read_sample(out, trace, cell, sample, err)
+                             : fail(err, BAD_INPUT, "%s: sample cannot be opened", trace->path);
+    if (sample >= 0)
+        H5Gclose(sample);
+    if (cell >= 0)
+        H5Gclose(cell);
+    if (status == OK && out->question != NULL) {
+        char *line_end =
+            strpbrk(out->question, "\r\n"); /* what follows is the prompt's instruction, not the question */
+        if (line_end != NULL)
+            *line_end = '\0';
+    }
+    if (status != OK)
+        picture_free(out);
+    return status;
+}

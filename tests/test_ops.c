@@ -1,0 +1,752 @@
+/* The backends against ops.h: the table of ops_check.h, row invariance bit by bit (the promise that makes a
+ * shared prefix, another batch and another number of threads give the same answer), ties, pages, and the
+ * pool.
+ *
+ *     test_ops            all tests
+ *     test_ops --perf [FILTER]   the table with times, on as many threads as there are CPUs */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpu_kernels.h"
+#include "memory.h"
+#include "ops.h"
+#include "ops_check.h"
+#include "rng.h"
+#include "threads.h"
+
+#include <cmocka.h> /* last: its fail() takes the name of ours */
+
+/* ---- a session of some backend
+ * ----------------------------------------------------------------------------- */
+
+enum { MAX_HELD = 64, MAX_THREADS = 3, MAX_PAGES = 16 };
+
+struct bench {
+    struct compute c;
+    const struct ops *ops;
+    int n_held;
+    void *held[MAX_HELD];
+    struct weight weight;
+};
+
+static void bench_open(struct bench *b, const struct ops *ops, int n_threads)
+{
+    struct error err;
+    *b = (struct bench){.ops = ops};
+    assert_int_equal(ops->open(&b->c, n_threads, &err), OK);
+}
+
+static void bench_close(struct bench *b)
+{
+    for (int i = 0; i < b->n_held; i++)
+        b->ops->release(b->held[i]);
+    if (b->weight.packed)
+        b->ops->weight_free(&b->weight);
+    b->ops->close(&b->c);
+}
+
+static void *space(struct bench *b, size_t n_bytes)
+{
+    assert_true(b->n_held < MAX_HELD);
+    void *memory = b->ops->alloc(n_bytes);
+    assert_non_null(memory);
+    b->held[b->n_held++] = memory;
+    return memory;
+}
+
+static void *up(struct bench *b, const void *host, size_t n_bytes)
+{
+    void *memory = space(b, n_bytes);
+    b->ops->upload(&b->c, memory, host, n_bytes);
+    return memory;
+}
+
+/* The caller frees it. */
+static void *down(struct bench *b, const void *from, size_t n_bytes)
+{
+    void *host = memory_alloc(n_bytes, 1);
+    assert_non_null(host);
+    b->ops->download(&b->c, host, from, n_bytes);
+    return host;
+}
+
+static float *random_floats(uint64_t stream, size_t n)
+{
+    float *x = memory_alloc(n, sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = 2 * rng_float(11, 0, stream, i) - 1;
+    return x;
+}
+
+static void pack(struct bench *b, const float *w, int n_out, int n_in)
+{
+    struct error err = {0};
+    struct weights_tensor tensor = {.name = "w",
+                                    .dtype = DTYPE_F32,
+                                    .rank = 2,
+                                    .shape = {n_out, n_in},
+                                    .n_elements = (int64_t)n_out * n_in,
+                                    .data = (const unsigned char *)w,
+                                    .n_bytes = (size_t)n_out * (size_t)n_in * sizeof *w};
+    if (b->ops->weight_pack(&b->weight, &tensor, n_out, n_in, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(b->weight.n_out, n_out);
+    assert_int_equal(b->weight.n_in, n_in);
+    assert_true(b->weight.n_bytes >= tensor.n_bytes);
+}
+
+static void kv_make(struct bench *b, struct kv_view *kv, float **pages, int length, int n_kv_heads,
+                    int head_dim)
+{
+    int n_pages = (length + KV_PAGE - 1) / KV_PAGE;
+    assert_true(n_pages <= MAX_PAGES);
+    for (int i = 0; i < n_pages; i++)
+        pages[i] = space(b, kv_page_floats(n_kv_heads, head_dim) * sizeof(float));
+    *kv = (struct kv_view){.pages = pages, .length = length, .n_kv_heads = n_kv_heads, .head_dim = head_dim};
+}
+
+/* Rows first … first+n−1 of `whole` [·, width] are the n rows of `part`, bit by bit. */
+static void assert_same_rows(const char *what, const float *part, const float *whole, int first, int n,
+                             int width)
+{
+    for (int i = 0; i < n; i++)
+        if (memcmp(part + (size_t)i * (size_t)width, whole + (size_t)(first + i) * (size_t)width,
+                   (size_t)width * sizeof *part) != 0)
+            fail_msg("%s: row %d of a run of %d rows from row %d has other bits than in the whole run", what,
+                     i, n, first);
+}
+
+static void assert_close(const float *found, const float *expected, size_t n, double tolerance)
+{
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)expected[i]));
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs((double)found[i] - (double)expected[i]) <= tolerance * most))
+            fail_msg("element %zu: %.9g, expected %.9g within %g", i, (double)found[i], (double)expected[i],
+                     tolerance * most);
+}
+
+/* ---- the table
+ * --------------------------------------------------------------------------------------------- */
+
+static const struct cpu_kernels *open_with; /* what open_kernels below chooses */
+
+static enum status open_kernels(struct compute *out, int n_threads, struct error *err)
+{
+    TRY(ops_cpu.open(out, n_threads, err));
+    cpu_kernels_use(out, open_with);
+    return OK;
+}
+
+static void test_table_holds_for_every_thread_count(void **state)
+{
+    (void)state;
+    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
+        assert_int_equal(ops_check(&ops_cpu, n_threads, false, NULL, stderr), 0);
+}
+
+static void test_table_holds_for_every_instruction_set(void **state)
+{
+    (void)state;
+    int n;
+    const struct cpu_kernels *const *all = cpu_kernels_all(&n);
+    struct ops ops = ops_cpu;
+    ops.open = open_kernels;
+    for (int i = 0; i < n; i++) {
+        open_with = all[i];
+        assert_int_equal(ops_check(&ops, 1, false, NULL, stderr), 0);
+    }
+}
+
+static void test_backends_are_found_by_name(void **state)
+{
+    (void)state;
+    int n;
+    const struct ops *const *all = ops_all(&n);
+    assert_true(n >= 2);
+    for (int i = 0; i < n; i++)
+        assert_ptr_equal(ops_find(all[i]->name), all[i]);
+    assert_null(ops_find("abacus"));
+}
+
+/* ---- row invariance
+ * ---------------------------------------------------------------------------------------- */
+
+static const int COUNTS[] = {1,  2,  3,  5,  6,  7,  23, 24,  25,  47,  48, 49,
+                             50, 63, 64, 65, 95, 96, 97, 100, 144, 199, 200};
+enum { N_COUNTS = sizeof COUNTS / sizeof COUNTS[0], N_ROWS = 200 };
+
+/* Where a run of n rows out of N_ROWS may begin. */
+static int places(int *first, int n)
+{
+    int n_places = 0, last = N_ROWS - n, all[] = {0, 1, 5, 47, 64, 100, last - 1, last};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i] >= 0 && all[i] <= last)
+            first[n_places++] = all[i];
+    return n_places;
+}
+
+static void linear_invariance(const struct ops *ops, int n_out, int n_in)
+{
+    float *w = random_floats(1, (size_t)n_out * (size_t)n_in),
+          *x = random_floats(2, (size_t)N_ROWS * (size_t)n_in);
+    float *bias = random_floats(3, (size_t)n_out), *whole = NULL;
+    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
+        struct bench b;
+        bench_open(&b, ops, n_threads);
+        pack(&b, w, n_out, n_in);
+        float *rows = up(&b, x, (size_t)N_ROWS * (size_t)n_in * sizeof *x);
+        float *offset = up(&b, bias, (size_t)n_out * sizeof *bias);
+        float *y = space(&b, (size_t)N_ROWS * (size_t)n_out * sizeof *y);
+        if (!whole) {
+            ops->linear(&b.c, y, rows, &b.weight, offset, N_ROWS);
+            whole = down(&b, y, (size_t)N_ROWS * (size_t)n_out * sizeof *y);
+        }
+        for (int i = 0; i < N_COUNTS; i++) {
+            int first[8], n_places = places(first, COUNTS[i]);
+            for (int p = 0; p < n_places; p++) {
+                ops->linear(&b.c, y, rows + (size_t)first[p] * (size_t)n_in, &b.weight, offset, COUNTS[i]);
+                float *part = down(&b, y, (size_t)COUNTS[i] * (size_t)n_out * sizeof *y);
+                assert_same_rows("linear", part, whole, first[p], COUNTS[i], n_out);
+                free(part);
+            }
+        }
+        bench_close(&b);
+    }
+    free(w);
+    free(x);
+    free(bias);
+    free(whole);
+}
+
+static void test_linear_rows_do_not_see_each_other(void **state)
+{
+    (void)state;
+    static const int SHAPES[][2] = {{128, 128}, {384, 128}, {128, 384}, {352, 128}, {640, 128}, {64, 588},
+                                    {64, 64},   {401, 77},  {1, 3},     {9, 1},     {33, 700},  {1000, 1100}};
+    for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
+        linear_invariance(&ops_cpu, SHAPES[i][0], SHAPES[i][1]);
+}
+
+/* A chunk of a prefill: positions first … first+n−1 in a cache that ends there must come out as in the whole
+ * run, though the same pages hold other keys behind them. */
+static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_heads, int head_dim,
+                                 bool causal)
+{
+    size_t width = (size_t)(n_heads * head_dim), kv_width = (size_t)(n_kv_heads * head_dim);
+    float *q = random_floats(4, N_ROWS * width), *k = random_floats(5, N_ROWS * kv_width);
+    float *v = random_floats(6, N_ROWS * kv_width), *whole = NULL, *whole_lse = NULL;
+    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
+        struct bench b;
+        struct kv_view kv;
+        float *pages[MAX_PAGES];
+        bench_open(&b, ops, n_threads);
+        kv_make(&b, &kv, pages, N_ROWS, n_kv_heads, head_dim);
+        float *k_rows = up(&b, k, N_ROWS * kv_width * sizeof *k),
+              *v_rows = up(&b, v, N_ROWS * kv_width * sizeof *v);
+        ops->kv_write(&b.c, &kv, k_rows, v_rows, 0, N_ROWS);
+        float *rows = up(&b, q, N_ROWS * width * sizeof *q), *y = space(&b, N_ROWS * width * sizeof *y);
+        float *lse = space(&b, (size_t)(N_ROWS * n_heads) * sizeof *lse);
+        if (!whole) {
+            ops->attention(&b.c, y, lse, rows, &kv, causal, N_ROWS, n_heads);
+            whole = down(&b, y, N_ROWS * width * sizeof *y);
+            whole_lse = down(&b, lse, (size_t)(N_ROWS * n_heads) * sizeof *lse);
+        }
+        for (int i = 0; i < N_COUNTS; i++) {
+            int first[8], n = COUNTS[i], n_places = places(first, n);
+            for (int p = 0; p < n_places; p++) {
+                kv.length = causal ? first[p] + n : N_ROWS;
+                ops->attention(&b.c, y, lse, rows + (size_t)first[p] * width, &kv, causal, n, n_heads);
+                float *part = down(&b, y, (size_t)n * width * sizeof *y);
+                float *part_lse = down(&b, lse, (size_t)(n * n_heads) * sizeof *lse);
+                assert_same_rows("attention", part, whole, first[p], n, (int)width);
+                for (int h = 0; h < n_heads; h++)
+                    assert_same_rows("log-sum-exp", part_lse + h * n, whole_lse + h * N_ROWS, first[p], n, 1);
+                free(part);
+                free(part_lse);
+            }
+        }
+        bench_close(&b);
+    }
+    free(q);
+    free(k);
+    free(v);
+    free(whole);
+    free(whole_lse);
+}
+
+static void test_attention_rows_do_not_see_each_other(void **state)
+{
+    (void)state;
+    attention_invariance(&ops_cpu, 4, 4, 32, true);
+    attention_invariance(&ops_cpu, 4, 2, 16, true);
+    attention_invariance(&ops_cpu, 2, 1, 80, true);
+    attention_invariance(&ops_cpu, 2, 2, 13, true);
+    attention_invariance(&ops_cpu, 4, 4, 16, false);
+}
+
+/* Rows of the score matrix alone, in another order, on fewer keys; and p of one row is its row of the matrix.
+ */
+static void test_score_rows_and_keys_do_not_see_each_other(void **state)
+{
+    (void)state;
+    enum { HEADS = 4, DIM = 32, WIDTH = HEADS * DIM, KEYS = 150, RATERS = 90 };
+    float *q = random_floats(4, N_ROWS * WIDTH), *k = random_floats(5, N_ROWS * WIDTH), *whole = NULL;
+    int32_t order[RATERS], keys[KEYS];
+    for (int i = 0; i < RATERS; i++)
+        order[i] = (i * 37 + 11) % N_ROWS;
+    for (int j = 0; j < KEYS; j++)
+        keys[j] = 20 + j;
+    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
+        struct bench b;
+        struct kv_view kv;
+        float *pages[MAX_PAGES];
+        bench_open(&b, &ops_cpu, n_threads);
+        kv_make(&b, &kv, pages, N_ROWS, HEADS, DIM);
+        float *k_rows = up(&b, k, N_ROWS * WIDTH * sizeof *k), *rows = up(&b, q, N_ROWS * WIDTH * sizeof *q);
+        ops_cpu.kv_write(&b.c, &kv, k_rows, k_rows, 0, N_ROWS);
+        float *y = space(&b, N_ROWS * WIDTH * sizeof *y), *lse = space(&b, N_ROWS * HEADS * sizeof *lse);
+        ops_cpu.attention(&b.c, y, lse, rows, &kv, true, N_ROWS, HEADS);
+        int32_t *raters = up(&b, order, sizeof order), *chosen = up(&b, keys, sizeof keys);
+        float *p = space(&b, KEYS * sizeof *p), *matrix = space(&b, RATERS * KEYS * sizeof *matrix);
+        if (!whole) {
+            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters, chosen, RATERS, KEYS, N_ROWS, 0,
+                                    HEADS);
+            whole = down(&b, matrix, RATERS * KEYS * sizeof *matrix);
+            for (int i = 0; i < RATERS; i++)
+                for (int j = 0; j < KEYS; j++)
+                    assert_true(keys[j] <= order[i] || whole[i * KEYS + j] == 0.0f);
+        }
+        for (int first = 0; first + 7 <= RATERS; first += 13) {
+            int n = first % 2 ? 7 : RATERS - first;
+            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters + first, chosen, n, KEYS, N_ROWS,
+                                    0, HEADS);
+            float *part = down(&b, matrix, (size_t)(n * KEYS) * sizeof *part);
+            assert_same_rows("attention_score", part, whole, first, n, KEYS);
+            free(part);
+        }
+        for (int skip = 1; skip < KEYS; skip += 31) {
+            int n = KEYS - skip;
+            ops_cpu.attention_score(&b.c, p, NULL, rows, lse, &kv, raters + 3, chosen + skip, 1, n, N_ROWS, 0,
+                                    HEADS);
+            float *part = down(&b, p, (size_t)n * sizeof *part);
+            assert_memory_equal(part, whole + 3 * KEYS + skip, (size_t)n * sizeof *part);
+            free(part);
+        }
+        bench_close(&b);
+    }
+    free(q);
+    free(k);
+    free(whole);
+}
+
+/* ops over rows of d, by number, with x as input */
+static void row_op(struct bench *b, int op, float *y, const float *x, const float *weight, int n, int d)
+{
+    switch (op) {
+    case 0:
+        b->ops->rms_norm(&b->c, y, x, weight, 1e-6f, n, d);
+        return;
+    case 1:
+        b->ops->layer_norm(&b->c, y, x, weight, weight, 1e-5f, n, d);
+        return;
+    case 2:
+        b->ops->copy(&b->c, y, x, (size_t)(n * d) * sizeof *y);
+        b->ops->silu_mul(&b->c, y, x, (size_t)(n * d));
+        return;
+    case 3:
+        b->ops->copy(&b->c, y, x, (size_t)(n * d) * sizeof *y);
+        b->ops->add(&b->c, y, x, (size_t)(n * d));
+        return;
+    default:
+        b->ops->copy(&b->c, y, x, (size_t)(n * d) * sizeof *y);
+        b->ops->activate(&b->c, y, (enum activation)(op - 4), (size_t)(n * d));
+        return;
+    }
+}
+
+static void test_other_rows_do_not_see_each_other(void **state)
+{
+    (void)state;
+    static const int WIDTHS[] = {128, 77, 3, 500};
+    for (size_t i = 0; i < sizeof WIDTHS / sizeof WIDTHS[0]; i++) {
+        int d = WIDTHS[i];
+        size_t n_bytes = (size_t)(N_ROWS * d) * sizeof(float);
+        float *x = random_floats(8, (size_t)(N_ROWS * d)), *weight = random_floats(9, (size_t)d),
+              *whole[8] = {0};
+        for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
+            struct bench b;
+            bench_open(&b, &ops_cpu, n_threads);
+            float *rows = up(&b, x, n_bytes), *w = up(&b, weight, (size_t)d * sizeof *weight),
+                  *y = space(&b, n_bytes);
+            for (int op = 0; op < 8; op++) {
+                if (!whole[op]) {
+                    row_op(&b, op, y, rows, w, N_ROWS, d);
+                    whole[op] = down(&b, y, n_bytes);
+                }
+                for (int j = 0; j < N_COUNTS; j++) {
+                    int first = (N_ROWS - COUNTS[j]) / 2;
+                    row_op(&b, op, y, rows + first * d, w, COUNTS[j], d);
+                    float *part = down(&b, y, (size_t)(COUNTS[j] * d) * sizeof *part);
+                    assert_same_rows("row op", part, whole[op], first, COUNTS[j], d);
+                    free(part);
+                }
+            }
+            bench_close(&b);
+        }
+        for (int op = 0; op < 8; op++)
+            free(whole[op]);
+        free(x);
+        free(weight);
+    }
+}
+
+/* ---- decode
+ * ------------------------------------------------------------------------------------------------ */
+
+/* A decode row is near the prefill row, the same on any number of threads, and allocates nothing once it ran.
+ */
+static void test_decode_rows(void **state)
+{
+    (void)state;
+    enum { OUT = 900, IN = 700, HEADS = 6, KV_HEADS = 2, DIM = 64, LENGTH = 131 };
+    size_t width = HEADS * DIM, kv_width = KV_HEADS * DIM;
+    float *w = random_floats(1, OUT * IN), *x = random_floats(2, IN),
+          *kv_rows = random_floats(3, LENGTH * kv_width);
+    float *q = random_floats(4, width), *linear = NULL, *attention = NULL;
+    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
+        struct bench b;
+        struct kv_view kv;
+        float *pages[MAX_PAGES];
+        bench_open(&b, &ops_cpu, n_threads);
+        pack(&b, w, OUT, IN);
+        kv_make(&b, &kv, pages, LENGTH, KV_HEADS, DIM);
+        float *row = up(&b, x, IN * sizeof *x), *heads = up(&b, q, width * sizeof *q);
+        float *kept = up(&b, kv_rows, LENGTH * kv_width * sizeof *kept);
+        float *y = space(&b, OUT * sizeof *y), *z = space(&b, width * sizeof *z);
+        ops_cpu.kv_write(&b.c, &kv, kept, kept, 0, LENGTH);
+        if (!linear) {
+            ops_cpu.linear(&b.c, y, row, &b.weight, NULL, 1);
+            ops_cpu.attention(&b.c, z, NULL, heads, &kv, true, 1, HEADS);
+            float *prefill_linear = down(&b, y, OUT * sizeof *y), *prefill = down(&b, z, width * sizeof *z);
+            ops_cpu.linear_row(&b.c, y, row, &b.weight, NULL);
+            ops_cpu.attention_row(&b.c, z, heads, &kv, HEADS);
+            linear = down(&b, y, OUT * sizeof *y);
+            attention = down(&b, z, width * sizeof *z);
+            assert_close(linear, prefill_linear, OUT, 2e-6);
+            assert_close(attention, prefill, width, 2e-6);
+            free(prefill_linear);
+            free(prefill);
+        }
+        memory_guard(true);
+        ops_cpu.kv_write(&b.c, &kv, kept + (LENGTH - 1) * kv_width, kept + (LENGTH - 1) * kv_width,
+                         LENGTH - 1, 1);
+        ops_cpu.linear_row(&b.c, y, row, &b.weight, NULL);
+        ops_cpu.attention_row(&b.c, z, heads, &kv, HEADS);
+        int32_t best = ops_cpu.argmax(&b.c, y, OUT);
+        memory_guard(false);
+        float *again = down(&b, y, OUT * sizeof *y), *again_attention = down(&b, z, width * sizeof *z);
+        assert_memory_equal(again, linear, OUT * sizeof *again);
+        assert_memory_equal(again_attention, attention, width * sizeof *again);
+        assert_in_range(best, 0, OUT - 1);
+        free(again);
+        free(again_attention);
+        bench_close(&b);
+    }
+    free(w);
+    free(x);
+    free(kv_rows);
+    free(q);
+    free(linear);
+    free(attention);
+}
+
+/* ---- pages, order, clusters: every backend
+ * ----------------------------------------------------------------- */
+
+/* Written at once or in pieces across the ends of pages: the same pages, and the layout of ops.h. */
+static void test_kv_write_in_pieces(void **state)
+{
+    (void)state;
+    enum { LENGTH = 150, HEADS = 3, DIM = 10, WIDTH = HEADS * DIM, PAGES = 3 };
+    static const int PIECES[] = {1, 62, 2, 64, 20, 1};
+    float *k = random_floats(1, LENGTH * WIDTH), *v = random_floats(2, LENGTH * WIDTH);
+    size_t n_bytes = kv_page_floats(HEADS, DIM) * sizeof(float);
+    int n_backends;
+    const struct ops *const *all = ops_all(&n_backends);
+    for (int o = 0; o < n_backends; o++) {
+        struct bench b;
+        struct kv_view kv;
+        float *pages[MAX_PAGES], *zero = memory_zero(1, n_bytes);
+        bench_open(&b, all[o], 2);
+        kv_make(&b, &kv, pages, LENGTH, HEADS, DIM);
+        float *k_rows = up(&b, k, LENGTH * WIDTH * sizeof *k),
+              *v_rows = up(&b, v, LENGTH * WIDTH * sizeof *v);
+        for (int i = 0; i < PAGES; i++)
+            b.ops->upload(&b.c, pages[i], zero, n_bytes);
+        for (int i = 0, first = 0; i < 6; first += PIECES[i++])
+            b.ops->kv_write(&b.c, &kv, k_rows + first * WIDTH, v_rows + first * WIDTH, first, PIECES[i]);
+        for (int i = 0; i < PAGES; i++) {
+            float *page = down(&b, pages[i], n_bytes);
+            for (int j = 0; j < KV_PAGE && i * KV_PAGE + j < LENGTH; j++)
+                for (int h = 0; h < HEADS; h++)
+                    for (int e = 0; e < DIM; e++) {
+                        int at = (i * KV_PAGE + j) * WIDTH + h * DIM + e;
+                        const float *head = page + kv_page_floats(h, DIM);
+                        assert_true(head[e * KV_PAGE + j] == k[at]);
+                        assert_true(head[KV_PAGE * DIM + j * DIM + e] == v[at]);
+                    }
+            free(page);
+        }
+        free(zero);
+        bench_close(&b);
+    }
+    free(k);
+    free(v);
+}
+
+static void test_equal_values_keep_their_order(void **state)
+{
+    (void)state;
+    const float x[] = {1, 3, -0.0f, 3, 0, NAN, 3, -1};
+    const int32_t expected[] = {1, 3, 6, 0, 2, 4, 7, 5};
+    int n_backends;
+    const struct ops *const *all = ops_all(&n_backends);
+    for (int o = 0; o < n_backends; o++) {
+        struct bench b;
+        bench_open(&b, all[o], 1);
+        float *values = up(&b, x, sizeof x);
+        int32_t *index = space(&b, sizeof expected);
+        for (int k = 1; k <= 8; k++) {
+            b.ops->top_k(&b.c, index, values, k, 8);
+            int32_t *found = down(&b, index, (size_t)k * sizeof *found);
+            assert_memory_equal(found, expected, (size_t)k * sizeof *found);
+            free(found);
+        }
+        assert_int_equal(b.ops->argmax(&b.c, values, 8), 1);
+        assert_int_equal(b.ops->argmax(&b.c, values + 4, 2), 0);
+        assert_int_equal(b.ops->argmax(&b.c, values + 5, 2), 1);
+        bench_close(&b);
+    }
+}
+
+struct cluster_case {
+    const char *what;
+    int n, d;
+    float x[8];
+    struct cluster_options options;
+    int32_t centres[4], group[8];
+};
+
+static const struct cluster_case CLUSTER_CASES[] = {
+    {"one cluster: all densities are one, the first token is the centre",
+     4,
+     1,
+     {5, 1, 2, 9},
+     {1, 1, false},
+     {0},
+     {0, 0, 0, 0}},
+    {"two clusters: of the nearest pair, equally dense, only the earlier is a centre",
+     4,
+     1,
+     {0, 0.1f, 5, 5.3f},
+     {2, 2, false},
+     {0, 2},
+     {0, 0, 1, 1}},
+    {"the same in another order: the second centre is the far one that is earlier",
+     4,
+     1,
+     {5.3f, 5, 0.1f, 0},
+     {2, 2, false},
+     {2, 0},
+     {1, 1, 0, 0}},
+    {"densities that differ by less than the tie are equal",
+     4,
+     1,
+     {0, 0.001f, 9, 9.0005f},
+     {2, 2, false},
+     {0, 2},
+     {0, 0, 1, 1}},
+    {"equal tokens: centres in order, each in its own cluster, the rest in the first",
+     4,
+     2,
+     {1, 1, 1, 1, 1, 1, 1, 1},
+     {2, 2, false},
+     {0, 1},
+     {0, 1, 0, 0}},
+    {"as far from either centre: the first centre", 3, 1, {0, 2, 1}, {2, 1, false}, {0, 1}, {0, 1, 0}},
+    {"nearest by distance", 3, 2, {1, 0, 0, 10, 0, 1.2f}, {2, 1, false}, {0, 1}, {0, 1, 0}},
+    {"nearest by angle", 3, 2, {1, 0, 0, 10, 0, 1.2f}, {2, 1, true}, {0, 1}, {0, 1, 1}},
+    {"nothing has an angle to a zero token: the first centre, and itself where it is one",
+     3,
+     2,
+     {3, 0, 0, 0, 0, 2},
+     {2, 1, true},
+     {0, 1},
+     {0, 1, 0}},
+    {"one token", 1, 2, {1, 2}, {1, 1, false}, {0}, {0}},
+};
+
+static void test_clusters_by_the_rules(void **state)
+{
+    (void)state;
+    int n_backends;
+    const struct ops *const *all = ops_all(&n_backends);
+    for (int o = 0; o < n_backends; o++)
+        for (size_t i = 0; i < sizeof CLUSTER_CASES / sizeof CLUSTER_CASES[0]; i++) {
+            const struct cluster_case *t = &CLUSTER_CASES[i];
+            struct bench b;
+            float shuffled[16] = {0};
+            int32_t index[8];
+            for (int j = 0; j < t->n; j++) { /* places are not rows */
+                index[j] = t->n - 1 - j;
+                memcpy(shuffled + index[j] * t->d, t->x + j * t->d, (size_t)t->d * sizeof *shuffled);
+            }
+            bench_open(&b, all[o], 2);
+            float *x = up(&b, shuffled, sizeof shuffled);
+            int32_t *places_in = up(&b, index, sizeof index), *centres = space(&b, 64),
+                    *group = space(&b, 64);
+            b.ops->cluster(&b.c, centres, group, x, places_in, t->n, t->d, &t->options);
+            int32_t *found_centres = down(&b, centres, 64), *found_group = down(&b, group, 64);
+            for (int c = 0; c < t->options.n_clusters; c++)
+                if (found_centres[c] != t->centres[c])
+                    fail_msg("%s: %s: centre %d is %d", all[o]->name, t->what, c, found_centres[c]);
+            for (int j = 0; j < t->n; j++)
+                if (found_group[j] != t->group[j])
+                    fail_msg("%s: %s: token %d is in %d", all[o]->name, t->what, j, found_group[j]);
+            free(found_centres);
+            free(found_group);
+            bench_close(&b);
+        }
+}
+
+/* ---- functions far out
+ * ------------------------------------------------------------------------------------- */
+
+static void test_activations_far_out(void **state)
+{
+    (void)state;
+    const float x[] = {0.0f, -0.0f, 1e-30f, -1e-30f, 20,   -20,  60,    -60,   87,
+                       -87,  89,    -89,    104,     -104, 1e4f, -1e4f, 1e30f, -1e30f};
+    enum { N = sizeof x / sizeof x[0] };
+    for (int kind = 0; kind < 4; kind++) {
+        float *found[2];
+        const struct ops *both[] = {&ops_ref, &ops_cpu};
+        for (int o = 0; o < 2; o++) {
+            struct bench b;
+            bench_open(&b, both[o], 1);
+            float *y = up(&b, x, sizeof x);
+            b.ops->activate(&b.c, y, (enum activation)kind, N);
+            found[o] = down(&b, y, sizeof x);
+            bench_close(&b);
+        }
+        for (int i = 0; i < N; i++) {
+            double expected = (double)found[0][i], error = fabs((double)found[1][i] - expected);
+            if (!(error <= 1e-6 * fabs(expected) + 1e-30))
+                fail_msg("kind %d of %g: %g, expected %g", kind, (double)x[i], (double)found[1][i], expected);
+        }
+        free(found[0]);
+        free(found[1]);
+    }
+}
+
+static void test_rope_table(void **state)
+{
+    (void)state;
+    enum { N = 700, DIM = 32 };
+    float *table = memory_alloc(N * DIM, sizeof *table), *scaled = memory_alloc(N * DIM, sizeof *scaled);
+    rope_table(table, N, DIM, 10000.0, 1.0);
+    rope_table(scaled, N, DIM, 10000.0, 0.25);
+    for (int p = 0; p < N; p++)
+        for (int j = 0; j < DIM / 2; j++) {
+            double angle = p * pow(10000.0, -2.0 * j / DIM);
+            /* the angle is rounded to f32, as its model was trained */
+            assert_true(fabs((double)table[p * DIM + j] - cos(angle)) < 2e-7 * p + 1e-6);
+            assert_true(fabs((double)table[p * DIM + DIM / 2 + j] - sin(angle)) < 2e-7 * p + 1e-6);
+            assert_true(p % 4 != 0 || scaled[p * DIM + j] == table[p / 4 * DIM + j]);
+        }
+    free(table);
+    free(scaled);
+}
+
+/* ---- the pool
+ * ---------------------------------------------------------------------------------------------- */
+
+struct tally {
+    atomic_int runs[100];
+    atomic_int of_thread[8];
+};
+
+static void tally_run(void *context, int task, int thread)
+{
+    struct tally *tally = context;
+    atomic_fetch_add(&tally->runs[task], 1);
+    atomic_fetch_add(&tally->of_thread[thread], 1);
+}
+
+static atomic_int n_starts;
+
+static void count_start(void)
+{
+    atomic_fetch_add(&n_starts, 1);
+}
+
+static void test_pool_runs_each_task_once(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 5; n++) {
+        struct threads *threads;
+        struct error err;
+        atomic_store(&n_starts, 0);
+        assert_int_equal(threads_open(&threads, n, count_start, &err), OK);
+        assert_int_equal(threads_count(threads), n);
+        for (int round = 0; round < 200; round++) {
+            struct tally tally = {0};
+            int n_tasks = round % 101, total = 0;
+            threads_run(threads, n_tasks, tally_run, &tally);
+            for (int i = 0; i < 100; i++)
+                assert_int_equal(atomic_load(&tally.runs[i]), i < n_tasks);
+            for (int i = 0; i < n; i++)
+                total += atomic_load(&tally.of_thread[i]);
+            assert_int_equal(total, n_tasks);
+            if (round % 50 == 0)
+                usleep(2000); /* long enough for the others to go to sleep */
+        }
+        threads_close(threads);
+        assert_int_equal(atomic_load(&n_starts), n);
+    }
+}
+
+int main(int n_arguments, char **arguments)
+{
+    if (n_arguments > 1 && strcmp(arguments[1], "--perf") == 0)
+        return ops_check(&ops_cpu, (int)sysconf(_SC_NPROCESSORS_ONLN), true,
+                         n_arguments > 2 ? arguments[2] : NULL, stdout) != 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_backends_are_found_by_name),
+        cmocka_unit_test(test_pool_runs_each_task_once),
+        cmocka_unit_test(test_table_holds_for_every_thread_count),
+        cmocka_unit_test(test_table_holds_for_every_instruction_set),
+        cmocka_unit_test(test_linear_rows_do_not_see_each_other),
+        cmocka_unit_test(test_attention_rows_do_not_see_each_other),
+        cmocka_unit_test(test_score_rows_and_keys_do_not_see_each_other),
+        cmocka_unit_test(test_other_rows_do_not_see_each_other),
+        cmocka_unit_test(test_decode_rows),
+        cmocka_unit_test(test_kv_write_in_pieces),
+        cmocka_unit_test(test_equal_values_keep_their_order),
+        cmocka_unit_test(test_clusters_by_the_rules),
+        cmocka_unit_test(test_activations_far_out),
+        cmocka_unit_test(test_rope_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,643 @@
+/* Scoring and prompts: the official scorers' figures on real answer files, parsers corner by corner, and
+ * files that are not what they should be. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/json.h"
+#include "datasets/benchmark.h"
+#include "harness/template.h"
+#include "tests/shared.h"
+
+#include <cmocka.h> /* last: its fail() would hide ours */
+
+/* ---- helpers --------------------------------------------------------------------------------------------
+ */
+
+static char folder[64]; /* of the test that runs; emptied by the next one */
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/winnow-test-score-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
+    return system(command);
+}
+
+/* Paths live until the end of the program; tests are few. */
+static const char *in_folder(const char *name)
+{
+    static char paths[64][256];
+    static int next;
+    char *path = paths[next++ % 64];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static const char *write_file(const char *name, const char *text)
+{
+    const char *path = in_folder(name);
+    for (char *at = strchr(path + strlen(folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = '\0';
+        mkdir(path, 0777);
+        *at = '/';
+    }
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+static json_t *score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
+                     const char *protocol_name)
+{
+    struct dataset data;
+    struct answers answers;
+    struct error err = {0};
+    enum protocol protocol;
+    json_t *figures;
+    if (benchmark_read(&data, name, paths, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(protocol_parse(&protocol, data.benchmark, protocol_name, &err), OK);
+    if (answers_read(&answers, &data, answers_path, &err) != OK)
+        fail_msg("%s", err.text);
+    if (benchmark_score(&figures, &data, &answers, protocol, &err) != OK)
+        fail_msg("%s", err.text);
+    answers_free(&answers);
+    dataset_close(&data);
+    return figures;
+}
+
+/* Reading a dataset, or answers to it, must fail with a message that holds `expected`. */
+static void assert_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
+                           const char *expected)
+{
+    struct dataset data;
+    struct answers answers = {0};
+    struct error err = {0};
+    enum status status = benchmark_read(&data, name, paths, &err);
+    if (status == OK) {
+        assert_non_null(answers_path);
+        status = answers_read(&answers, &data, answers_path, &err);
+        answers_free(&answers);
+        dataset_close(&data);
+    }
+    assert_int_equal(status, BAD_INPUT);
+    if (!strstr(err.text, expected))
+        fail_msg("expected \"%s\" in: %s", expected, err.text);
+}
+
+static double number(const json_t *figures, const char *key)
+{
+    const json_t *value = json_object_get(figures, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static bool warned(const json_t *figures, const char *part)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(json_object_get(figures, "warnings"), i,
+                       text) if (strstr(json_string_value(text), part)) return true;
+    return false;
+}
+
+/* Equal as the official scorer prints it, with two decimals. */
+static void assert_printed(double value, double expected)
+{
+    char text[32], wanted[32];
+    snprintf(text, sizeof text, "%.2f", value);
+    snprintf(wanted, sizeof wanted, "%.2f", expected);
+    assert_string_equal(text, wanted);
+}
+
+static json_t *expected_figures(const char *name)
+{
+    char path[SHARED_PATH];
+    struct error err;
+    json_t *all;
+    if (!shared_path(path, sizeof path, "data/scoring/expected.json"))
+        return NULL;
+    assert_int_equal(json_read(&all, path, &err), OK);
+    json_t *one = json_incref(json_object_get(all, name));
+    json_decref(all);
+    return one;
+}
+
+/* ---- POPE -----------------------------------------------------------------------------------------------
+ */
+
+static void pope_real_answers(void **state)
+{
+    (void)state;
+    char questions[SHARED_PATH], labels[SHARED_PATH], answers[SHARED_PATH];
+    json_t *expected = expected_figures("pope");
+    if (!expected || !shared_path(questions, sizeof questions, "data/scoring/pope/llava_pope_test.jsonl") ||
+        !shared_path(labels, sizeof labels, "data/scoring/pope/labels") ||
+        !shared_path(answers, sizeof answers, "data/scoring/pope/answers-13b.jsonl"))
+        shared_skip("data/scoring/pope");
+    struct benchmark_paths paths = {.questions = questions, .annotations = labels};
+    json_t *figures = score("pope", &paths, answers, "official");
+    static const char *const names[] = {"adversarial", "random", "popular"};
+    for (int i = 0; i < 3; i++) {
+        const json_t *wanted = json_object_get(expected, names[i]),
+                     *found = json_object_get(figures, names[i]);
+        assert_true(number(found, "f1") == number(wanted, "f1")); /* to the last bit */
+        assert_int_equal(json_integer_value(json_object_get(found, "n")),
+                         json_integer_value(json_object_get(wanted, "n")));
+    }
+    assert_printed(number(figures, "headline"), number(expected, "headline_mean_f1_x100"));
+    assert_int_equal(json_array_size(json_object_get(figures, "warnings")), 0);
+    json_decref(figures);
+    /* lmms-eval's own functions on the same answers: accuracy 0.8697, F1 0.8593. */
+    figures = score("pope", &paths, answers, "lmms");
+    assert_int_equal((int)lround(1e4 * number(figures, "accuracy")), 8697);
+    assert_int_equal((int)lround(1e4 * number(figures, "f1")), 8593);
+    json_decref(figures);
+    json_decref(expected);
+}
+
+static void pope_parsers(void **state)
+{
+    (void)state;
+    char path[SHARED_PATH], *bytes, *at;
+    size_t n;
+    struct error err;
+    if (!shared_path(path, sizeof path, "data/vectors/yes_no.jsonl"))
+        shared_skip("data/vectors/yes_no.jsonl");
+    assert_int_equal(file_read(&bytes, &n, path, 1 << 20, &err), OK);
+    struct sample sample = {.gold = "yes"};
+    struct dataset data = {.benchmark = benchmark_find("pope", NULL), .samples = &sample, .n = 1};
+    int n_vectors = 0;
+    for (char *line = strtok_r(bytes, "\n", &at); line; line = strtok_r(NULL, "\n", &at), n_vectors++) {
+        json_t *row;
+        char parsed[16];
+        assert_int_equal(json_parse(&row, line, strlen(line), path, &err), OK);
+        const char *in = json_string_value(json_object_get(row, "in"));
+        const char *official = json_string_value(json_object_get(row, "pope_official"));
+        const char *vlmeval = json_string_value(json_object_get(row, "vlmevalkit_yorn"));
+        double right = data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, PROTOCOL_OFFICIAL);
+        if (strcmp(parsed, official) != 0)
+            fail_msg("\"%s\": expected %s, found %s", in, official, parsed);
+        assert_true(right == (strcmp(official, "yes") == 0));
+        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, PROTOCOL_VLMEVAL);
+        if (strcasecmp(parsed, vlmeval) != 0)
+            fail_msg("\"%s\" (vlmeval): expected %s, found %s", in, vlmeval, parsed);
+        json_decref(row);
+    }
+    assert_int_equal(n_vectors, 35);
+    static const char *const lmms[][2] = {
+        {" Yes\n", "yes"}, {"NO", "no"}, {"yes.", "other"}, {"", "other"}, {"no way", "other"}};
+    for (size_t i = 0; i < sizeof lmms / sizeof lmms[0]; i++) {
+        char parsed[16];
+        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, lmms[i][0], PROTOCOL_LMMS);
+        assert_string_equal(parsed, lmms[i][1]);
+    }
+    free(bytes);
+}
+
+/* A twin of four questions: hits, a false alarm, a miss. */
+static void write_small_pope(void)
+{
+    write_file(
+        "mini-pope/llava_pope_test.jsonl",
+        "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"Is there a dog in the image?\\nShort.\", "
+        "\"category\": \"adversarial\"}\n"
+        "{\"question_id\": 2, \"image\": \"a.png\", \"text\": \"Is there a cat in the image?\\nShort.\", "
+        "\"category\": \"adversarial\"}\n\n"
+        "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\\nShort.\", "
+        "\"category\": \"random\"}\r\n"
+        "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a bed in the image?\\nShort.\", "
+        "\"category\": \"random\"}");
+    write_file("mini-pope/coco/coco_pope_adversarial.json",
+               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"Is there a dog in the image?\", "
+               "\"label\": \"yes\"}\n"
+               "{\"question_id\": 2, \"image\": \"a.png\", \"text\": \"Is there a cat in the image?\", "
+               "\"label\": \"no\"}\n");
+    write_file("mini-pope/coco/coco_pope_random.json",
+               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+               "\"label\": \"yes\"}\n"
+               "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a bed in the image?\", "
+               "\"label\": \"yes\"}\n");
+}
+
+static void pope_twin_counts(void **state)
+{
+    (void)state;
+    write_small_pope();
+    struct benchmark_paths paths = {.root = folder};
+    const char *answers = write_file("answers.jsonl", "{\"question_id\": 2, \"text\": \"yes\"}\n"
+                                                      "{\"question_id\": 1, \"text\": \"no\"}\n"
+                                                      "{\"question_id\": 1, \"text\": \"Yes\"}\n"
+                                                      "{\"question_id\": \"3\", \"text\": \"Yes.\"}\n"
+                                                      "{\"question_id\": 77, \"text\": \"no\"}\n");
+    json_t *figures = score("mini-pope", &paths, answers, "official");
+    assert_string_equal(json_string_value(json_object_get(figures, "benchmark")), "mini-pope");
+    assert_int_equal((int)number(figures, "n"), 3);
+    assert_int_equal((int)number(figures, "n_missing"), 1);
+    assert_int_equal((int)number(figures, "n_duplicate"), 1);
+    assert_int_equal((int)number(figures, "n_unknown"), 1);
+    const json_t *adversarial = json_object_get(figures, "adversarial");
+    assert_true(fabs(number(adversarial, "f1") - 2. / 3) < 1e-15); /* the last of two answers counts */
+    assert_true(number(adversarial, "yes_ratio") == 1);
+    /* popular has no questions: it is named, and the mean is over the two that there are. */
+    assert_true(json_is_null(json_object_get(json_object_get(figures, "popular"), "f1")));
+    assert_true(warned(figures, "popular"));
+    assert_true(warned(figures, "no answer"));
+    assert_true(fabs(number(figures, "headline") - 100 * (2. / 3 + 1) / 2) < 1e-12);
+    json_decref(figures);
+
+    struct dataset data;
+    struct error err;
+    assert_int_equal(benchmark_read(&data, "mini-pope", &paths, &err), OK);
+    char wanted[256];
+    snprintf(wanted, sizeof wanted, "a.png"); /* no folder of pictures there: the bare name */
+    assert_string_equal(data.samples[0].image, wanted);
+    assert_string_equal(data.samples[2].cluster, "b.png");
+    assert_string_equal(data.samples[3].question_id, "4");
+    assert_true(data.samples[3].numeric_id);
+    assert_int_equal(data.samples[3].row, 3);
+    assert_int_equal(strlen(data.files_sha256), 64);
+    dataset_close(&data);
+}
+
+static void pope_label_of_other_version(void **state)
+{
+    (void)state;
+    write_small_pope();
+    write_file("mini-pope/coco/coco_pope_random.json",
+               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+               "\"label\": \"yes\"}\n"
+               "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a fox in the image?\", "
+               "\"label\": \"no\"}\n");
+    const char *answers = write_file("answers.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
+    json_t *figures = score("mini-pope", &(struct benchmark_paths){.root = folder}, answers, "official");
+    assert_true(warned(figures, "different versions"));
+    assert_true(warned(figures, "divides by zero"));
+    json_decref(figures);
+}
+
+static void pope_hostile_files(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.root = folder};
+    write_small_pope();
+    const char *cut =
+        write_file("cut.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n{\"question_id\": 2, \"te");
+    assert_refused("mini-pope", &paths, cut, "cut.jsonl:2");
+    assert_refused("mini-pope", &paths, write_file("type.jsonl", "{\"question_id\": 1, \"text\": 5}\n"),
+                   "type.jsonl:1: \"text\"");
+    assert_refused("mini-pope", &paths,
+                   write_file("id.jsonl", "\n{\"question_id\": 1.5, \"text\": \"no\"}\n"),
+                   "id.jsonl:2: \"question_id\"");
+    assert_refused("mini-pope", &paths, write_file("value.jsonl", "\"no\"\n"), "value.jsonl:1");
+    assert_refused("mini-pope", &paths, write_file("list.json", "[{\"questionId\": 1}]"),
+                   "entry 0: \"prediction\"");
+    assert_refused("mini-pope", &paths,
+                   write_file("bytes.jsonl", "{\"question_id\": 1, \"text\": \"\xff\"}\n"), "bytes.jsonl:1");
+    assert_refused("mini-pope", &paths, in_folder("none.jsonl"), "none.jsonl");
+    assert_refused("mini-pop", &paths, NULL, "pope, gqa");
+
+    write_file("mini-pope/coco/coco_pope_random.json",
+               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+               "\"label\": \"yes\"}\n");
+    assert_refused("mini-pope", &paths, NULL, "holds 1 labels, but the question file has 2");
+    write_file("mini-pope/coco/coco_pope_random.json", "{\"label\": \"yes\"}\n{\"label\": \"maybe\"}\n");
+    assert_refused("mini-pope", &paths, NULL, "coco_pope_random.json:2: \"label\"");
+    unlink(in_folder("mini-pope/coco/coco_pope_random.json"));
+    assert_refused("mini-pope", &paths, NULL, "coco_pope_random.json");
+
+    write_file("mini-pope/llava_pope_test.jsonl",
+               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n"
+               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n");
+    assert_refused("mini-pope", &paths, NULL, "question_id 1 occurs twice");
+    write_file("mini-pope/llava_pope_test.jsonl",
+               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"hard\"}\n");
+    assert_refused("mini-pope", &paths, NULL, "found \"hard\"");
+    write_file(
+        "mini-pope/llava_pope_test.jsonl",
+        "{\"question_id\": 1, \"image\": \"../../etc/x.png\", \"text\": \"?\", \"category\": \"random\"}\n");
+    assert_refused("mini-pope", &paths, NULL, ":1: \"image\"");
+    write_file("mini-pope/llava_pope_test.jsonl", "\n\n");
+    assert_refused("mini-pope", &paths, NULL, "holds no question");
+    unlink(in_folder("mini-pope/llava_pope_test.jsonl"));
+    assert_refused("mini-pope", &paths, NULL, "published at");
+}
+
+static void no_golds(void **state)
+{
+    (void)state;
+    const char *questions = write_file(
+        "q.jsonl", "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n");
+    const char *path = write_file("a.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
+    struct dataset data;
+    struct answers answers;
+    struct error err;
+    json_t *figures;
+    assert_int_equal(benchmark_read(&data, "pope", &(struct benchmark_paths){.questions = questions}, &err),
+                     OK);
+    assert_false(data.has_gold);
+    assert_int_equal(answers_read(&answers, &data, path, &err), OK);
+    assert_int_equal(benchmark_score(&figures, &data, &answers, PROTOCOL_OFFICIAL, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "--annotations"));
+    enum protocol protocol;
+    assert_int_equal(protocol_parse(&protocol, data.benchmark, "lmm", &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "official, lmms, vlmeval"));
+    answers_free(&answers);
+    dataset_close(&data);
+}
+
+/* ---- GQA ------------------------------------------------------------------------------------------------
+ */
+
+static void gqa_official_figures(void **state)
+{
+    (void)state;
+    char questions[SHARED_PATH], choices[SHARED_PATH], answers[SHARED_PATH];
+    json_t *expected = expected_figures("gqa_synthetic");
+    if (!expected || !shared_path(questions, sizeof questions, "data/scoring/gqa/synth_questions.json") ||
+        !shared_path(choices, sizeof choices, "data/scoring/gqa/synth_choices.json") ||
+        !shared_path(answers, sizeof answers, "data/scoring/gqa/synth_predictions.json"))
+        shared_skip("data/scoring/gqa");
+    struct benchmark_paths paths = {.questions = questions, .annotations = choices};
+    json_t *figures = score("gqa", &paths, answers, "official");
+    static const char *const names[] = {"accuracy", "binary",       "open",        "consistency",
+                                        "validity", "plausibility", "distribution"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_printed(number(figures, names[i]), number(expected, names[i]));
+    assert_true(number(figures, "headline") == number(figures, "accuracy"));
+    assert_int_equal((int)number(figures, "n"), 578);
+    json_decref(figures);
+    json_decref(expected);
+}
+
+/* LLaVA's question file with the official questions as annotations; 13B's real answers are read whole. */
+static void gqa_real_questions(void **state)
+{
+    (void)state;
+    char questions[SHARED_PATH], path[SHARED_PATH];
+    if (!shared_path(questions, sizeof questions, "data/scoring/gqa/llava_gqa_testdev_balanced.jsonl") ||
+        !shared_path(path, sizeof path, "data/scoring/gqa/answers-13b.jsonl"))
+        shared_skip("data/scoring/gqa");
+    struct dataset data;
+    struct answers answers;
+    struct error err;
+    assert_int_equal(benchmark_read(&data, "gqa", &(struct benchmark_paths){.questions = questions}, &err),
+                     OK);
+    assert_int_equal(data.n, 12578);
+    assert_false(data.has_gold);
+    assert_false(data.samples[0].numeric_id);
+    assert_int_equal(answers_read(&answers, &data, path, &err), OK);
+    assert_int_equal(answers.n_missing + answers.n_duplicate + answers.n_unknown, 0);
+    answers_free(&answers);
+    dataset_close(&data);
+}
+
+static const char gqa_questions[] =
+    "{\"7\": {\"question\": \"What color is it?\", \"imageId\": \"n1\", \"answer\": \"red\", \"isBalanced\": "
+    "true,"
+    " \"entailed\": [\"7\", \"8\"], \"groups\": {\"global\": \"color\", \"local\": null},"
+    " \"types\": {\"structural\": \"query\", \"semantic\": \"attr\", \"detailed\": \"color\"},"
+    " \"semantic\": [{\"operation\": \"select\", \"argument\": \"dog (1)\", \"dependencies\": []}]},"
+    " \"8\": {\"question\": \"Is it red?\", \"imageId\": \"n1\", \"answer\": \"yes\", \"isBalanced\": true,"
+    " \"groups\": {\"global\": null}, \"types\": {\"structural\": \"verify\"}}}";
+
+static void gqa_twin_protocols(void **state)
+{
+    (void)state;
+    write_file("mini-gqa/llava_gqa_testdev_balanced.jsonl",
+               "{\"question_id\": \"7\", \"image\": \"n1.png\", \"text\": \"What color is it?\\nS\"}\n"
+               "{\"question_id\": \"8\", \"image\": \"n1.png\", \"text\": \"Is it red?\\nS\"}\n");
+    write_file("mini-gqa/testdev_balanced_questions.json", gqa_questions);
+    struct benchmark_paths paths = {.root = folder};
+    const char *answers = write_file("answers.jsonl", "{\"question_id\": \"7\", \"text\": \"Red..\"}\n"
+                                                      "{\"question_id\": \"8\", \"text\": \" Yes\"}\n");
+    json_t *figures = score("mini-gqa", &paths, answers, "official");
+    assert_true(number(figures, "accuracy") == 50);
+    assert_true(number(figures, "open") == 100);
+    assert_true(number(figures, "binary") == 0);
+    assert_true(number(figures, "consistency") == 0);
+    assert_true(number(figures, "distribution") == 0);
+    assert_true(json_is_null(json_object_get(figures, "validity")));
+    json_decref(figures);
+    figures = score("mini-gqa", &paths, answers, "vlmeval"); /* strips white space, keeps periods */
+    assert_true(number(figures, "open") == 0);
+    assert_true(number(figures, "binary") == 100);
+    json_decref(figures);
+    figures = score("mini-gqa", &paths, answers, "lmms"); /* keeps white space, drops punctuation */
+    assert_true(number(figures, "open") == 100);
+    assert_true(number(figures, "binary") == 0);
+    json_decref(figures);
+    /* Predictions are taken as they stand. */
+    const char *list = write_file("list.json", "[{\"questionId\": \"7\", \"prediction\": \"Red\"},"
+                                               " {\"questionId\": \"8\", \"prediction\": \"yes\"}]");
+    figures = score("mini-gqa", &paths, list, "official");
+    assert_true(number(figures, "open") == 0);
+    assert_true(number(figures, "binary") == 100);
+    json_decref(figures);
+    /* The official questions as annotations of LLaVA's file, and alone. */
+    struct benchmark_paths given = {.questions = in_folder("mini-gqa/llava_gqa_testdev_balanced.jsonl"),
+                                    .annotations = in_folder("mini-gqa/testdev_balanced_questions.json")};
+    figures = score("gqa", &given, list, "official");
+    assert_true(number(figures, "accuracy") == 50);
+    json_decref(figures);
+    struct dataset data;
+    struct error err;
+    assert_int_equal(
+        benchmark_read(&data, "gqa", &(struct benchmark_paths){.questions = given.annotations}, &err), OK);
+    assert_string_equal(data.samples[0].text,
+                        "What color is it?\nAnswer the question using a single word or phrase.");
+    assert_string_equal(data.samples[0].image_name, "n1.jpg");
+    assert_string_equal(data.samples[0].category, "query");
+    dataset_close(&data);
+}
+
+static void gqa_hostile_files(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.questions = in_folder("q.json")};
+    write_file("q.json", "{\"7\": {\"answer\": \"red\", \"types\": 3}}");
+    assert_refused("gqa", &paths, NULL, "\"types\"");
+    write_file("q.json", "{\"7\": {\"answer\": \"red\"}}");
+    assert_refused("gqa", &paths, NULL, "\"types\"");
+    write_file("q.json", "{\"7\": {\"answer\": 7, \"types\": {\"structural\": \"query\"}}}");
+    assert_refused("gqa", &paths, NULL, "\"answer\"");
+    write_file("q.json",
+               "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
+               " \"entailed\": [4]}}");
+    assert_refused("gqa", &paths, NULL, "\"entailed\"");
+    write_file("q.json",
+               "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
+               " \"semantic\": [[]]}}");
+    assert_refused("gqa", &paths, NULL, "expected an object");
+    write_file("q.json", "[1, 2]");
+    assert_refused("gqa", &paths, NULL, "expected GQA's official questions");
+    write_file("q.json", "{\"7\": {\"valid\": [\"a\"]}}");
+    assert_refused("gqa", &paths, NULL, "q.json");
+    write_file("q.json", "{\"7\": {\"answer\": \"re");
+    assert_refused("gqa", &paths, NULL, "not valid JSON");
+    write_file("q.json", gqa_questions);
+    paths.annotations = write_file("c.json", "{\"7\": {\"valid\": \"red\"}}");
+    assert_refused("gqa", &paths, NULL, "\"valid\"");
+    paths.questions =
+        write_file("q.jsonl", "{\"question_id\": \"9\", \"image\": \"n1.png\", \"text\": \"?\"}\n");
+    paths.annotations = in_folder("q.json");
+    assert_refused("gqa", &paths, NULL, "question 9 has no entry");
+}
+
+/* ---- own questions, repeated ids, sums ------------------------------------------------------------------
+ */
+
+static const char own_questions[] =
+    "{\"question_id\": \"x\", \"text\": \"One?\", \"answer\": \"Yes\", \"image\": \"p.png\"}\n"
+    "{\"question_id\": \"x\", \"text\": \"Two?\", \"answer\": [\"no\", \"none\"], \"image\": \"p.png\"}\n"
+    "{\"question_id\": \"y\", \"text\": \"Three?\"}\n";
+
+static void own_questions_and_repeated_ids(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.questions = write_file("own.jsonl", own_questions)};
+    /* By prompt where there is one: the order of the answers does not matter. */
+    const char *by_prompt =
+        write_file("a.jsonl", "{\"question_id\": \"x\", \"prompt\": \"Two?\", \"text\": \" None. \"}\n"
+                              "{\"question_id\": \"x\", \"prompt\": \"One?\", \"text\": \"yes\"}\n"
+                              "{\"question_id\": \"y\", \"text\": \"?\"}\n");
+    json_t *figures = score("jsonl", &paths, by_prompt, "official");
+    assert_true(number(figures, "accuracy") == 100);
+    assert_int_equal((int)number(figures, "n"), 2);
+    assert_true(warned(figures, "1 answered questions have no"));
+    json_decref(figures);
+    const char *in_order = write_file("b.jsonl", "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
+                                                 "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
+                                                 "{\"question_id\": \"x\", \"text\": \"no\"}\n");
+    figures = score("jsonl", &paths, in_order, "official");
+    assert_true(number(figures, "accuracy") == 100); /* the third is the second row's again */
+    assert_int_equal((int)number(figures, "n_duplicate"), 1);
+    assert_int_equal((int)number(figures, "n_missing"), 1);
+    json_decref(figures);
+    struct dataset data;
+    struct error err;
+    assert_int_equal(benchmark_read(&data, "jsonl", &paths, &err), OK);
+    assert_string_equal(data.samples[0].image, in_folder("p.png"));
+    assert_null(data.samples[2].image);
+    assert_string_equal(data.samples[2].cluster, "y");
+    dataset_close(&data);
+}
+
+static void sums_by_cluster(void **state)
+{
+    (void)state;
+    write_small_pope();
+    struct dataset data;
+    struct error err;
+    double *sums;
+    int n_clusters;
+    assert_int_equal(benchmark_read(&data, "mini-pope", &(struct benchmark_paths){.root = folder}, &err), OK);
+    const int rows[] = {0, 1, 2, 3};
+    const double scores[] = {1, 0, 0, NAN};
+    assert_int_equal(benchmark_sums(&sums, &n_clusters, &data, rows, scores, 4, &err), OK);
+    assert_int_equal(n_clusters, 2);
+    const int n = data.benchmark->n_sums;
+    double total[16] = {0};
+    assert_int_equal(n, 9);
+    for (int i = 0; i < 2 * n; i++)
+        total[i % n] += sums[i];
+    /* adversarial: a hit and a false alarm; random: a miss */
+    const double wanted[9] = {1, 1, 0, 0, 0, 1, 0, 0, 0};
+    assert_memory_equal(total, wanted, sizeof wanted);
+    assert_true(sums[0] == 1 && sums[n] == 0 && sums[n + 5] == 1);
+    assert_true(fabs(data.benchmark->headline(total) - 100 * (2. / 3 + 0) / 2) < 1e-12);
+    free(sums);
+    dataset_close(&data);
+}
+
+/* ---- prompts --------------------------------------------------------------------------------------------
+ */
+
+/* The question is cut out of the expected prompt; what the template puts around it must give the prompt back.
+ */
+static void prompts_byte_for_byte(void **state)
+{
+    (void)state;
+    char path[SHARED_PATH], *bytes, *at;
+    size_t n;
+    struct error err;
+    if (!shared_path(path, sizeof path, "data/prompts/expected_prompts.jsonl"))
+        shared_skip("data/prompts/expected_prompts.jsonl");
+    assert_int_equal(file_read(&bytes, &n, path, 1 << 20, &err), OK);
+    int n_prompts = 0;
+    for (char *line = strtok_r(bytes, "\n", &at); line; line = strtok_r(NULL, "\n", &at), n_prompts++) {
+        json_t *row;
+        assert_int_equal(json_parse(&row, line, strlen(line), path, &err), OK);
+        const char *wanted = json_string_value(json_object_get(row, "prompt"));
+        const char *conversation = json_string_value(json_object_get(row, "conv"));
+        const char *user = strstr(wanted, "USER: ") + strlen("USER: "), *image = strstr(user, "<image>\n");
+        /* Several placeholders without separators (video) are part of the question. */
+        int n_images = image == user;
+        const char *start = n_images ? user + strlen("<image>\n") : user;
+        char *question = strdup(start), *prompt;
+        question[strlen(question) - strlen(" ASSISTANT:")] = '\0';
+        assert_int_equal(template_prompt(&prompt, conversation, question, n_images, 1, &err), OK);
+        assert_string_equal(prompt, wanted);
+        free(prompt);
+        free(question);
+        json_decref(row);
+    }
+    assert_int_equal(n_prompts, 26);
+    free(bytes);
+}
+
+static void prompt_templates(void **state)
+{
+    (void)state;
+    struct error err;
+    char *prompt;
+    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", 1, 1, &err), OK);
+    assert_string_equal(prompt, "USER: <image>\nQ? ASSISTANT:");
+    free(prompt);
+    assert_int_equal(template_prompt(&prompt, "vicuna_v1", "And?", 0, 0, &err), OK);
+    assert_string_equal(prompt, "</s>USER: And? ASSISTANT:");
+    free(prompt);
+    assert_int_equal(template_prompt(&prompt, "llava_v0", "Q?", 1, 1, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "vicuna_v1, llava_v1, llava-hf"));
+    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", 65, 1, &err), BAD_INPUT);
+    assert_string_equal(template_names()[2], "llava-hf");
+    assert_null(template_names()[3]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pope_real_answers),
+        cmocka_unit_test(pope_parsers),
+        cmocka_unit_test_setup_teardown(pope_twin_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(pope_label_of_other_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(pope_hostile_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_golds, setup, teardown),
+        cmocka_unit_test(gqa_official_figures),
+        cmocka_unit_test(gqa_real_questions),
+        cmocka_unit_test_setup_teardown(gqa_twin_protocols, setup, teardown),
+        cmocka_unit_test_setup_teardown(gqa_hostile_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_questions_and_repeated_ids, setup, teardown),
+        cmocka_unit_test_setup_teardown(sums_by_cluster, setup, teardown),
+        cmocka_unit_test(prompts_byte_for_byte),
+        cmocka_unit_test(prompt_templates),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
