@@ -26,4 +26,7 @@ int linear_row_tasks(const struct weight *weight);
 void linear_row_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
                      const float *bias, int task);
 
+/* ops.gemm_rate (cpu_rate.c) */
+double cpu_gemm_rate(struct compute *c, int m, int n, int k);
+
 #endif

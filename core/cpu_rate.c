@@ -5,11 +5,9 @@
 #include <dnnl.h>
 
 #include "memory.h"
-#include "ops.h"
+#include "cpu_linear.h"
 
 extern void omp_set_num_threads(int n);
-
-double cpu_gemm_rate(struct compute *c, int m, int n, int k);
 
 double cpu_gemm_rate(struct compute *c, int m, int n, int k)
 {

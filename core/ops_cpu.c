@@ -703,4 +703,5 @@ const struct ops ops_cpu = {
     .top_k = cpu_top_k,
     .cluster = cpu_cluster,
     .argmax = cpu_argmax,
+    .gemm_rate = cpu_gemm_rate,
 };

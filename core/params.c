@@ -177,6 +177,10 @@ bool param_is(const struct params *params, const char *name, const char *word)
 /* Shortest decimal that reads back as the same double. */
 static void number_format(char *out, size_t size, double x)
 {
+    if (x == floor(x) && fabs(x) < 1e15) {
+        snprintf(out, size, "%.0f", x);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, size, "%.*g", digits, x);
         if (strtod(out, NULL) == x)

@@ -220,6 +220,7 @@ static enum status take_answer(struct picture *out, const struct answer *answer,
     if (out->image.rgb == NULL || out->title == NULL || out->question == NULL || out->answer == NULL)
         return memory_failed(err, "picture", n_bytes);
     memcpy(out->image.rgb, image->rgb, n_bytes);
+    out->question[strcspn(out->question, "\r\n")] = '\0'; /* the instruction that follows is the prompt's */
     features_grid(features, &out->rows, &out->cols);
     out->n_visual = features_count(features);
     int n_clusters = 0;

@@ -1,13 +1,5 @@
-/* What a sweep's rows say, computed at its end into the tables behind the views: each cell's score with its
- * interval, the medians of its timed rows, how often each patch survived, and its comparisons.
- *
- * A cell is compared, on the samples that both have, with
- *   vanilla      of the same model, benchmark, split, control
- *   random arms  at=decoder, like=METHOD, same budget and match, same counts in every layer: the mean over
- * their seeds; base_key is the arm of the lowest seed
- *
- * Sources: docs/cli.md "The store"; the statistics themselves are stats.c's.
- */
+/* What a sweep's rows say of each cell, computed at its end into the tables behind the views: its score with an
+ * interval, the medians of its timed rows, how often each patch survived. Comparisons: compare.c. */
 #include <math.h>   /* NAN */
 #include <stdlib.h> /* free, qsort */
 #include <string.h> /* strcmp */
@@ -16,17 +8,9 @@
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
 
-enum { BASES_MAX = 64, N_MEDIANS = 7 };
+enum { N_MEDIANS = 7 };
 
-/* The answered samples of a cell, by ascending row. Texts are owned. */
-struct column {
-    int n;
-    int *rows;
-    double *scores; /* NaN without gold */
-    char **answers, **parsed;
-};
-
-static void column_free(struct column *column)
+void column_free(struct column *column)
 {
     for (int i = 0; i < column->n; i++) {
         free(column->answers[i]);
@@ -45,12 +29,12 @@ static char *column_text(sqlite3_stmt *s, int i)
     return memory_text(text ? text : "");
 }
 
-static double column_real(sqlite3_stmt *s, int i)
+double column_real(sqlite3_stmt *s, int i)
 {
     return sqlite3_column_type(s, i) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(s, i);
 }
 
-static void bind_real(sqlite3_stmt *s, int i, double value)
+void bind_real(sqlite3_stmt *s, int i, double value)
 {
     if (isnan(value))
         sqlite3_bind_null(s, i);
@@ -59,7 +43,7 @@ static void bind_real(sqlite3_stmt *s, int i, double value)
 }
 
 /* n_most: rows of the dataset. */
-static enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most,
+enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most,
                                struct error *err)
 {
     size_t n = (size_t)n_most;
@@ -300,302 +284,6 @@ exit:
     return status;
 }
 
-/* ---- comparisons --------------------------------------------------------------------------------------- */
-
-#define SAME_SETTING                                                                                         \
-    "b.weights_sha = c.weights_sha AND b.source = c.source AND b.split = c.split AND b.control = c.control"  \
-    " AND b.template = c.template AND b.image_mode = c.image_mode AND b.max_new_tokens = c.max_new_tokens"   \
-    " AND b.device = c.device AND b.dtype = c.dtype AND substr(b.canonical, instr(b.canonical, "             \
-    "'numerics='))"                                                                                          \
-    " = substr(c.canonical, instr(c.canonical, 'numerics='))"
-
-static const char vanilla_base[] = "SELECT b.id FROM cell c JOIN cell b ON " SAME_SETTING
-                                   " WHERE c.id = ?1 AND c.method <> 'vanilla' AND b.method = 'vanilla'"
-                                   " ORDER BY b.seed <> c.seed, b.id LIMIT 1";
-
-/* ?2: a sample that both must have, with equal counts in all layers. */
-static const char random_bases[] =
-    "SELECT b.id FROM cell c JOIN cell b ON " SAME_SETTING
-    " WHERE c.id = ?1 AND b.method = 'random' AND json_extract(b.params, '$.at') = 'decoder'"
-    " AND json_extract(b.params, '$.like') = c.method AND b.budget IS c.budget AND b.match IS c.match"
-    " AND EXISTS (SELECT 1 FROM sample WHERE cell = b.id AND sample_id = ?2 AND error IS NULL)"
-    " AND NOT EXISTS (SELECT layer, visual_out FROM layer WHERE cell = c.id AND sample_id = ?2"
-    "  EXCEPT SELECT layer, visual_out FROM layer WHERE cell = b.id AND sample_id = ?2)"
-    " ORDER BY b.seed, b.id";
-
-static enum status find_bases(int64_t *bases, int *n, struct run *run, const char *sql, int64_t cell,
-                              int sample_id, struct error *err)
-{
-    sqlite3_stmt *s;
-    *n = 0;
-    TRY(store_prepare(&s, run->store, sql, err));
-    sqlite3_bind_int64(s, 1, cell);
-    if (sqlite3_bind_parameter_count(s) > 1)
-        sqlite3_bind_int(s, 2, sample_id);
-    while (*n < BASES_MAX && sqlite3_step(s) == SQLITE_ROW)
-        bases[(*n)++] = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    return OK;
-}
-
-/* The cell and its bases, cut down to the samples that all of them have. */
-struct matched {
-    struct column columns[1 + BASES_MAX]; /* the cell's first */
-    int n_columns, n;
-    int *rows;
-    int *places[1 + BASES_MAX]; /* of rows[i] in each column */
-};
-
-static void matched_free(struct matched *matched)
-{
-    for (int c = 0; c < matched->n_columns; c++) {
-        column_free(&matched->columns[c]);
-        free(matched->places[c]);
-    }
-    free(matched->rows);
-}
-
-static enum status matched_load(struct matched *out, struct run *run, const struct cell *cell,
-                                const int64_t *bases, int n_bases, struct error *err)
-{
-    int n_most = run->materials[cell->benchmark].data.n;
-    *out = (struct matched){0};
-    for (int c = 0; c <= n_bases; c++) {
-        TRY(column_load(&out->columns[c], run->store, c == 0 ? cell->id : bases[c - 1], n_most, err));
-        out->n_columns++;
-        out->places[c] = memory_zero((size_t)out->columns[0].n, sizeof(int));
-        if (out->places[c] == NULL)
-            return memory_failed(err, "a comparison", (size_t)out->columns[0].n * sizeof(int));
-    }
-    out->rows = memory_zero((size_t)out->columns[0].n, sizeof(int));
-    if (out->rows == NULL)
-        return memory_failed(err, "a comparison", (size_t)out->columns[0].n * sizeof(int));
-    int at[1 + BASES_MAX] = {0};
-    for (int i = 0; i < out->columns[0].n; i++) {
-        int row = out->columns[0].rows[i];
-        bool all = true;
-        at[0] = i;
-        for (int c = 1; c <= n_bases; c++) {
-            const struct column *column = &out->columns[c];
-            while (at[c] < column->n && column->rows[at[c]] < row)
-                at[c]++;
-            all = all && at[c] < column->n && column->rows[at[c]] == row;
-        }
-        if (!all)
-            continue;
-        for (int c = 0; c <= n_bases; c++)
-            out->places[c][out->n] = at[c];
-        out->rows[out->n++] = row;
-    }
-    return OK;
-}
-
-struct comparison {
-    struct interval diff;
-    int b01, b10;
-    double p, loyalty;
-};
-
-static bool same_answer(const struct column *a, int i, const struct column *b, int j)
-{
-    if (a->parsed[i][0] && b->parsed[j][0])
-        return strcmp(a->parsed[i], b->parsed[j]) == 0;
-    return strcmp(a->answers[i], b->answers[j]) == 0;
-}
-
-static void count_pairs(struct comparison *out, const struct matched *matched)
-{
-    double n_equal = 0;
-    int n_bases = matched->n_columns - 1;
-    for (int i = 0; i < matched->n; i++) {
-        int own = matched->places[0][i];
-        double score = matched->columns[0].scores[own], base = 0;
-        for (int c = 1; c <= n_bases; c++) {
-            int place = matched->places[c][i];
-            base += matched->columns[c].scores[place] / n_bases;
-            n_equal += same_answer(&matched->columns[0], own, &matched->columns[c], place);
-        }
-        out->b01 += score > base + 1e-9;
-        out->b10 += score < base - 1e-9;
-    }
-    out->loyalty = matched->n > 0 ? n_equal / n_bases / matched->n : (double)NAN;
-}
-
-static enum status difference(struct comparison *out, const struct material *material,
-                              const struct matched *matched, struct error *err)
-{
-    const struct benchmark *benchmark = material->data.benchmark;
-    double *sums[1 + BASES_MAX] = {0}, *scores = memory_alloc((size_t)matched->n, sizeof *scores);
-    int n_clusters = 0;
-    enum status status = OK;
-    if (scores == NULL)
-        TRY_GOTO(status, memory_failed(err, "a comparison", (size_t)matched->n * sizeof *scores));
-    for (int c = 0; c < matched->n_columns; c++) {
-        for (int i = 0; i < matched->n; i++)
-            scores[i] = matched->columns[c].scores[matched->places[c][i]];
-        TRY_GOTO(status, benchmark_sums(&sums[c], &n_clusters, &material->data, matched->rows, scores,
-                                        matched->n, err));
-    }
-    TRY_GOTO(status, bootstrap(&out->diff, sums[0], (const double *const *)(sums + 1), matched->n_columns - 1,
-                               n_clusters, benchmark->n_sums, benchmark->headline, 0, BOOTSTRAP_DRAWS, err));
-exit:
-    for (int c = 0; c < matched->n_columns; c++)
-        free(sums[c]);
-    free(scores);
-    return status;
-}
-
-static enum status put_comparison(struct run *run, int64_t cell, int64_t base, int n,
-                                  const struct comparison *x, struct error *err)
-{
-    sqlite3_stmt *s;
-    TRY(store_prepare(
-        &s, run->store,
-        "INSERT OR REPLACE INTO comparison(cell, base, n, diff, lo, hi, b01, b10, mcnemar_p, loyalty)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?)",
-        err));
-    sqlite3_bind_int64(s, 1, cell);
-    sqlite3_bind_int64(s, 2, base);
-    sqlite3_bind_int(s, 3, n);
-    bind_real(s, 4, x->diff.value);
-    bind_real(s, 5, x->diff.lo);
-    bind_real(s, 6, x->diff.hi);
-    sqlite3_bind_int(s, 7, x->b01);
-    sqlite3_bind_int(s, 8, x->b10);
-    bind_real(s, 9, x->p);
-    bind_real(s, 10, x->loyalty);
-    enum status status = store_step(run->store, s, err);
-    sqlite3_finalize(s);
-    return status;
-}
-
-static enum status compare(struct run *run, const struct cell *cell, const int64_t *bases, int n_bases,
-                           struct error *err)
-{
-    const struct material *material = &run->materials[cell->benchmark];
-    struct comparison x = {.diff = {NAN, NAN, NAN, 0}, .p = NAN, .loyalty = NAN};
-    struct matched matched;
-    enum status status = matched_load(&matched, run, cell, bases, n_bases, err);
-    if (status != OK || matched.n == 0)
-        goto exit;
-    count_pairs(&x, &matched);
-    if (material->data.has_gold) {
-        x.p = mcnemar_p(x.b01, x.b10);
-        TRY_GOTO(status, difference(&x, material, &matched, err));
-    }
-    TRY_GOTO(status, put_comparison(run, cell->id, bases[0], matched.n, &x, err));
-exit:
-    matched_free(&matched);
-    return status;
-}
-
-static enum status compare_cell(struct run *run, const struct cell *cell, struct error *err)
-{
-    int64_t bases[BASES_MAX];
-    int n_bases;
-    sqlite3_stmt *s;
-    TRY(store_prepare(&s, run->store, "SELECT min(sample_id) FROM sample WHERE cell = ? AND error IS NULL",
-                      err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    int first = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int(s, 0) : -1;
-    sqlite3_finalize(s);
-    TRY(store_prepare(&s, run->store, "DELETE FROM comparison WHERE cell = ?", err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    enum status status = store_step(run->store, s, err);
-    sqlite3_finalize(s);
-    TRY(status);
-    const char *const kinds[] = {vanilla_base, random_bases};
-    for (int k = 0; k < 2; k++) {
-        TRY(find_bases(bases, &n_bases, run, kinds[k], cell->id, first, err));
-        if (n_bases > 0)
-            TRY(compare(run, cell, bases, n_bases, err));
-    }
-    return OK;
-}
-
-/* ---- corrections for many tests ------------------------------------------------------------------------ */
-
-struct test {
-    int64_t cell, base, family; /* family: one model × benchmark */
-    double p, holm, q;
-};
-
-static int by_family(const void *a, const void *b)
-{
-    const struct test *x = a, *y = b;
-    return (x->family > y->family) - (x->family < y->family);
-}
-
-static enum status adjust(struct test *tests, int n, struct error *err)
-{
-    double *p = memory_alloc((size_t)n, sizeof *p), *adjusted = memory_alloc((size_t)n, sizeof *adjusted);
-    enum status status = OK;
-    if (p == NULL || adjusted == NULL)
-        TRY_GOTO(status, memory_failed(err, "comparisons", (size_t)n * sizeof *p));
-    qsort(tests, (size_t)n, sizeof *tests, by_family);
-    for (int i = 0; i < n; i++)
-        p[i] = tests[i].p;
-    TRY_GOTO(status, benjamini_hochberg(adjusted, p, n, err));
-    for (int i = 0; i < n; i++)
-        tests[i].q = adjusted[i];
-    for (int first = 0, end; first < n; first = end) {
-        for (end = first + 1; end < n && tests[end].family == tests[first].family;)
-            end++;
-        TRY_GOTO(status, holm(adjusted + first, p + first, end - first, err));
-    }
-    for (int i = 0; i < n; i++)
-        tests[i].holm = adjusted[i];
-exit:
-    free(p);
-    free(adjusted);
-    return status;
-}
-
-/* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */
-static enum status adjust_all(struct run *run, struct error *err)
-{
-    sqlite3_stmt *read = NULL, *write = NULL;
-    struct test *tests = NULL;
-    int n = 0, capacity = 0;
-    enum status status = OK;
-    TRY_GOTO(status,
-             store_prepare(&read, run->store,
-                           "SELECT x.cell, x.base, x.mcnemar_p, min(d.id) FROM comparison x"
-                           " JOIN cell c ON c.id = x.cell JOIN cell d ON d.weights_sha = c.weights_sha"
-                           " AND d.source = c.source GROUP BY x.cell, x.base",
-                           err));
-    while (sqlite3_step(read) == SQLITE_ROW) {
-        if (n == capacity) {
-            int wanted = capacity ? 2 * capacity : 64;
-            struct test *grown = memory_grow(tests, (size_t)wanted, sizeof *grown);
-            if (grown == NULL)
-                TRY_GOTO(status, memory_failed(err, "comparisons", (size_t)wanted * sizeof *grown));
-            tests = grown;
-            capacity = wanted;
-        }
-        tests[n++] = (struct test){.cell = sqlite3_column_int64(read, 0),
-                                   .base = sqlite3_column_int64(read, 1),
-                                   .p = column_real(read, 2),
-                                   .family = sqlite3_column_int64(read, 3)};
-    }
-    TRY_GOTO(status, adjust(tests, n, err));
-    TRY_GOTO(status, store_prepare(
-                         &write, run->store,
-                         "UPDATE comparison SET holm_p = ?3, bh_q = ?4 WHERE cell = ?1 AND base = ?2", err));
-    for (int i = 0; i < n; i++) {
-        sqlite3_bind_int64(write, 1, tests[i].cell);
-        sqlite3_bind_int64(write, 2, tests[i].base);
-        bind_real(write, 3, tests[i].holm);
-        bind_real(write, 4, tests[i].q);
-        TRY_GOTO(status, store_step(run->store, write, err));
-    }
-exit:
-    sqlite3_finalize(read);
-    sqlite3_finalize(write);
-    free(tests);
-    return status;
-}
-
 enum status sweep_summarise(struct run *run, struct error *err)
 {
     TRY(store_begin(run->store, err));
@@ -605,6 +293,6 @@ enum status sweep_summarise(struct run *run, struct error *err)
     for (int i = 0; i < run->grid.n_cells; i++)
         if (cell_is_runnable(&run->grid.cells[i]))
             TRY(compare_cell(run, &run->grid.cells[i], err));
-    TRY(adjust_all(run, err));
+    TRY(compare_adjust(run, err));
     return store_tick(run->store, true, err);
 }

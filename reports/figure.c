@@ -394,9 +394,8 @@ static void add_layers(struct buffer *script, const struct report *report, int p
     text_add(script, "set title ");
     text_gnuplot(script, report->arms.panels[panel].title);
     int dash = 1;
-    text_add(
-        script,
-        " noenhanced\nset xrange [0:*]\nset xlabel 'layer'\nset ylabel 'visual tokens entering it (mean)'\nset yrange [0:*]\n");
+    text_add(script, " noenhanced\nset xrange [0:*]\nset yrange [0:*]\nset xlabel 'layer'\n"
+                     "set ylabel 'visual tokens entering it (mean)'\n");
     n = 0;
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *arm = &report->arms.arms[i];

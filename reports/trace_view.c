@@ -15,6 +15,7 @@
 
 enum { TEXT_MAX = 64 << 10, ID_MAX = 128, SAMPLES_MAX = 1 << 20, GRID_SIDE_MAX = 1024 };
 #define TRACE_PIXELS_MAX (64u << 20)
+#define CHUNK_VALUES_MAX ((hsize_t)64 << 20)
 
 struct trace_view {
     hid_t file;
@@ -153,6 +154,21 @@ bool trace_view_has(struct trace_view *trace, const char *key, const char *id)
     return group >= 0;
 }
 
+/* A chunk is unpacked whole, however little of it is asked for. */
+static bool chunks_are_small(hid_t properties)
+{
+    hsize_t shape[H5S_MAX_RANK], n = 1;
+    if (H5Pget_layout(properties) != H5D_CHUNKED)
+        return true;
+    int rank = H5Pget_chunk(properties, H5S_MAX_RANK, shape);
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] > 0 && n > CHUNK_VALUES_MAX / shape[i])
+            return false;
+        n *= shape[i];
+    }
+    return rank > 0;
+}
+
 /* Opens a dataset whose bytes lie in this file. *out −1 and OK where there is none. */
 static enum status open_dataset(hid_t *out, hid_t *space, const struct trace_view *trace, hid_t at,
                                 const char *name, struct error *err)
@@ -164,15 +180,17 @@ static enum status open_dataset(hid_t *out, hid_t *space, const struct trace_vie
     if (dataset < 0)
         return fail(err, BAD_INPUT, "%s: %s: expected a dataset", trace->path, name);
     hid_t properties = H5Dget_create_plist(dataset);
-    bool inside =
-        properties >= 0 && H5Pget_external_count(properties) == 0 && H5Pget_layout(properties) != H5D_VIRTUAL;
+    bool inside = properties >= 0 && H5Pget_external_count(properties) == 0 &&
+                  H5Pget_layout(properties) != H5D_VIRTUAL && chunks_are_small(properties);
     if (properties >= 0)
         H5Pclose(properties);
     *space = inside ? H5Dget_space(dataset) : -1;
     if (*space < 0) {
         H5Dclose(dataset);
-        return fail(err, BAD_INPUT, "%s: %s: a dataset of a trace must lie in the file itself", trace->path,
-                    name);
+        return fail(
+            err, BAD_INPUT,
+            "%s: %s: a dataset of a trace must lie in the file itself, in chunks of up to 64 Mi values",
+            trace->path, name);
     }
     *out = dataset;
     return OK;
@@ -195,7 +213,7 @@ static enum status read_array(void **out, hsize_t *shape, const struct trace_vie
     H5T_class_t class = type >= 0 ? H5Tget_class(type) : H5T_NO_CLASS;
     size_t n = 1;
     if (H5Sget_simple_extent_ndims(space) != rank || H5Sget_simple_extent_dims(space, shape, NULL) != rank ||
-        (class != H5T_INTEGER && class != H5T_FLOAT)) {
+        (class != H5T_INTEGER && class != H5T_FLOAT) || H5Tget_size(type) > sizeof(double)) {
         status = fail(err, BAD_INPUT, "%s: %s: expected numbers in %d dimensions", trace->path, name, rank);
         goto exit;
     }

@@ -1,6 +1,5 @@
 /* Reports and pictures: a small store whose views are plain tables and a small trace, read and drawn as
  * `winnow report` does it; what the files say is compared, and hostile traces must be refused. */
-#define _GNU_SOURCE 1 /* mkdtemp, setenv */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

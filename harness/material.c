@@ -1,0 +1,250 @@
+/* What a sweep asks about: a benchmark's files opened (twins are drawn where they are not there), its samples chosen, and
+ * for each sample the prompt and the picture that a control gives it. */
+#include <errno.h>    /* EEXIST */
+#include <ftw.h>      /* removing a drawn twin */
+#include <stdarg.h>   /* paths */
+#include <stdio.h>    /* snprintf */
+#include <stdlib.h>   /* free */
+#include <string.h>   /* strcmp */
+#include <sys/stat.h> /* mkdir */
+#include <unistd.h>   /* getpid */
+
+#include "core/json.h"
+#include "core/memory.h"
+#include "datasets/mini/suite.h"
+#include "harness/choose.h"
+#include "harness/sweep_run.h"
+#include "harness/template.h"
+
+enum { PATH_SIZE = 4096, TWIN_PICTURES = 100 };
+
+/* ---- paths --------------------------------------------------------------------------------------------- */
+
+enum status make_path(char **out, struct error *err, const char *format, ...)
+{
+    char path[PATH_SIZE];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(path, sizeof path, format, args);
+    va_end(args);
+    if (n < 0 || n >= PATH_SIZE)
+        return fail(err, BAD_INPUT, "a path is longer than %d bytes", PATH_SIZE);
+    *out = memory_text(path);
+    return *out ? OK : memory_failed(err, "a path", (size_t)n);
+}
+
+bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* mkdir -p */
+enum status make_folder(const char *path, struct error *err)
+{
+    char part[PATH_SIZE];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *c = part + 1;; c++) {
+        if (*c != '/' && *c != 0)
+            continue;
+        char kept = *c;
+        *c = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return fail(err, NO_MACHINE, "%s: the folder cannot be made: %s", part, strerror(errno));
+        *c = kept;
+        if (kept == 0)
+            return OK;
+    }
+}
+
+/* ---- files --------------------------------------------------------------------------------------------- */
+
+/* Draws a twin beside its place and renames it when it is whole. */
+static enum status draw_twin(const char *name, const char *folder, struct error *err)
+{
+    char temporary[PATH_SIZE], from[PATH_SIZE], to[PATH_SIZE], message[512] = "";
+    int n = snprintf(temporary, sizeof temporary, "%s/.drawing-%ld", folder, (long)getpid());
+    int m = snprintf(from, sizeof from, "%s/.drawing-%ld/%s", folder, (long)getpid(), name);
+    int k = snprintf(to, sizeof to, "%s/%s", folder, name);
+    if (n >= PATH_SIZE || m >= PATH_SIZE || k >= PATH_SIZE)
+        return fail(err, BAD_INPUT, "%s: the path is too long", folder);
+    fprintf(stderr, "drawing %s, %d pictures, to %s\n", name, TWIN_PICTURES, to);
+    TRY(make_folder(temporary, err));
+    if (suite_write(name, temporary, 0, TWIN_PICTURES, message, sizeof message) != 0)
+        return fail(err, BAD_INPUT, "%s", message);
+    if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
+        return fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
+    rmdir(temporary);
+    return OK;
+}
+
+/* The tree in which a benchmark's files lie: the data folder, or for a twin that is not there the one next to
+ * the store, where it is drawn if need be (not for --plan). *root NULL: nowhere yet. */
+static enum status find_root(const char **root, struct run *run, const struct sweep_benchmark *entry,
+                             struct error *err)
+{
+    const char *data = run->options->data ? run->options->data : run->sweep.data;
+    char path[PATH_SIZE];
+    bool twin = false;
+    benchmark_find(entry->name, &twin);
+    *root = data;
+    snprintf(path, sizeof path, "%s/%s", data ? data : ".", entry->name);
+    if (!twin || entry->questions || (data && is_folder(path)))
+        return OK;
+    *root = run->data_path;
+    snprintf(path, sizeof path, "%s/%s", run->data_path, entry->name);
+    if (is_folder(path))
+        return OK;
+    if (run->options->plan) {
+        *root = NULL;
+        return OK;
+    }
+    return draw_twin(entry->name, run->data_path, err);
+}
+
+static bool is_control_used(const struct run *run, enum control control)
+{
+    for (int i = 0; i < run->grid.n_arms; i++)
+        if (run->grid.arms[i]->control == control)
+            return true;
+    return false;
+}
+
+static bool is_benchmark_used(const struct run *run, int benchmark)
+{
+    for (int i = 0; i < run->grid.n_cells; i++)
+        if (run->grid.cells[i].benchmark == benchmark)
+            return true;
+    return false;
+}
+
+/* One that cannot be read is left closed when planning, with a line on stdout. */
+enum status material_open(struct material *material, struct run *run,
+                                 const struct sweep_benchmark *entry, struct error *err)
+{
+    const struct sweep_options *options = run->options;
+    material->entry = entry;
+    const char *root;
+    TRY(find_root(&root, run, entry, err));
+    if (root == NULL && entry->questions == NULL && options->plan) {
+        const struct benchmark *benchmark = benchmark_find(entry->name, NULL);
+        bool twin = strncmp(entry->name, "mini-", 5) == 0 && strcmp(benchmark->name, entry->name) != 0;
+        if (twin) {
+            printf("%s: not there yet; the sweep will draw it (%d pictures) in %s\n", entry->name,
+                   TWIN_PICTURES, run->data_path);
+            return OK;
+        }
+    }
+    struct benchmark_paths paths = {root, entry->questions, entry->annotations, entry->images};
+    enum status status = benchmark_read(&material->data, entry->name, &paths, err);
+    if (status != OK && options->plan) {
+        printf("missing: %s\n", err->text);
+        return OK;
+    }
+    TRY(status);
+    material->open = true;
+    const struct choice choice = {.split = entry->split,
+                                  .limit = options->limit ? options->limit : entry->limit,
+                                  .shard = options->shard,
+                                  .n_shards = options->n_shards};
+    TRY(choose_samples(&material->rows, &material->n_rows, &material->data, &choice, err));
+    if (is_control_used(run, CONTROL_MISMATCHED))
+        TRY(choose_mismatched(&material->mismatched, &material->data, options->seed, err));
+    material->max_new_tokens =
+        entry->max_new_tokens > 0 ? entry->max_new_tokens : material->data.benchmark->max_new_tokens;
+    int n_images = 0;
+    for (int i = 0; i < material->n_rows; i++) {
+        const char *image = material->data.samples[material->rows[i]].image;
+        n_images += image != NULL;
+        material->n_images_missing += image && !file_exists(image);
+    }
+    if (n_images > 0 && material->n_images_missing == n_images && !options->plan) {
+        const char *image = material->data.samples[material->rows[0]].image;
+        return fail(err, BAD_INPUT, "%s: none of its %d pictures is there (the first: %s); published at %s",
+                    entry->name, n_images, image ? image : "?", material->data.benchmark->published);
+    }
+    return OK;
+}
+
+/* ---- what a sample is asked ---------------------------------------------------------------------------- */
+
+bool cell_is_runnable(const struct cell *cell)
+{
+    return cell->reason == NULL && cell->id != 0;
+}
+
+const char *shown_image(const struct material *material, enum control control, int row)
+{
+    if (control == CONTROL_NO_IMAGE)
+        return NULL;
+    if (control == CONTROL_MISMATCHED && material->mismatched && material->mismatched[row] >= 0)
+        row = material->mismatched[row];
+    return material->data.samples[row].image;
+}
+
+enum status sample_prompt(char **out, const struct material *material, enum control control, int row,
+                          struct error *err)
+{
+    int n_images = shown_image(material, control, row) ? 1 : 0;
+    return template_prompt(out, material->entry->template, material->data.samples[row].text, n_images, 1,
+                           err);
+}
+
+enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
+                         const char *path, enum control control, int image_mode, struct error *err)
+{
+    struct image image = {0};
+    TRY(image_read(&image, path, err));
+    if (control == CONTROL_BLANK) {
+        uint8_t mean[3];
+        processor_mean_colour(mean, vlm_processor(vlm));
+        size_t n_pixels = (size_t)image.width * (size_t)image.height;
+        for (size_t i = 0; i < n_pixels; i++)
+            memcpy(image.rgb + 3 * i, mean, 3);
+    }
+    enum status status = session_encode(out, session, &image, image_mode, NULL, err);
+    image_free(&image);
+    return status;
+}
+
+struct question sample_question(const struct run *run, const struct cell *cell, int row)
+{
+    return (struct question){.n_turns = 1,
+                             .method = &cell->arm->method,
+                             .max_new_tokens = run->materials[cell->benchmark].max_new_tokens,
+                             .seed = cell->arm->seed,
+                             .sample = (uint64_t)row};
+}
+
+enum status typical_input(struct plan_input *out, const struct run *run, const struct cell *cell,
+                          struct error *err)
+{
+    const struct vlm_config *config = vlm_config(run->vlm);
+    const struct material *material = &run->materials[cell->benchmark];
+    *out = (struct plan_input){.n_layers = config->text.n_layers,
+                               .hidden = config->text.hidden,
+                               .intermediate = config->text.intermediate,
+                               .n_heads = config->text.n_heads,
+                               .n_kv_heads = config->text.n_kv_heads,
+                               .head_dim = config->text.head_dim};
+    if (!material->open || material->n_rows == 0)
+        return OK;
+    int row = material->rows[0], n_ids, n_after;
+    char *prompt;
+    int32_t *ids = NULL;
+    TRY(sample_prompt(&prompt, material, cell->arm->control, row, err));
+    const char *placeholder = strstr(prompt, "<image>"), *after = placeholder ? placeholder + 7 : prompt;
+    enum status status = tokenizer_encode(vlm_tokenizer(run->vlm), &ids, &n_ids, prompt, -1, true, err);
+    free(ids);
+    if (status == OK) {
+        ids = NULL;
+        status = tokenizer_encode(vlm_tokenizer(run->vlm), &ids, &n_after, after, -1, false, err);
+        free(ids);
+    }
+    free(prompt);
+    TRY(status);
+    out->n_visual = placeholder ? config->visual_per_image : 0;
+    out->n_text = n_ids - (placeholder ? 1 : 0);
+    out->n_text_after = n_after;
+    return OK;
+}

@@ -1,0 +1,257 @@
+/* Budgets, schedules and MAC vectors against the published figures (SparseVLM's code and paper, FastV settings derived
+ * in exact arithmetic). No model is needed. */
+#include <math.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ledger.h"
+#include "reducer.h"
+
+#include <cmocka.h>
+
+static const struct plan_input llava7b = {.n_visual = 576, .n_text = 118, .n_text_after = 83, .n_layers = 32, .hidden = 4096,
+                                          .intermediate = 11008, .n_heads = 32, .n_kv_heads = 32, .head_dim = 128};
+
+static struct plan plan_of(const char *name, const char *budget, const char *match, const char *key, const char *value,
+                           const struct plan_input *input)
+{
+    struct method method;
+    struct plan plan;
+    struct error err = {0};
+    if (method_init(&method, name, &err) != OK || (budget && method_set(&method, "budget", budget, &err) != OK) ||
+        method_set(&method, "match", match, &err) != OK || (key && method_set(&method, key, value, &err) != OK) ||
+        method_plan(&plan, &method, input, &err) != OK)
+        fail_msg("%s", err.text);
+    return plan;
+}
+
+static enum status plan_error(struct error *err, const char *name, const char *budget, const char *match, const char *key,
+                              const char *value, const struct plan_input *input)
+{
+    struct method method;
+    struct plan plan;
+    enum status status = method_init(&method, name, err);
+    if (status == OK && budget)
+        status = method_set(&method, "budget", budget, err);
+    if (status == OK && match)
+        status = method_set(&method, "match", match, err);
+    if (status == OK && key)
+        status = method_set(&method, key, value, err);
+    return status == OK ? method_plan(&plan, &method, input, err) : status;
+}
+
+/* Papers' MACs of a plan with n_text text tokens. */
+static double macs_of(const struct plan *plan, const struct plan_input *input)
+{
+    int in[64], out[64];
+    double sum = 0;
+    plan_trajectory(in, out, plan, input->n_visual, input->n_layers);
+    for (int l = 0; l < input->n_layers; l++)
+        sum += (double)macs_layer_paper(in[l] + input->n_text, input->hidden, input->intermediate, input->n_heads,
+                                        input->n_kv_heads, input->head_dim);
+    return sum;
+}
+
+static void assert_cuts(const struct plan *plan, int n, const int (*cuts)[4])
+{
+    assert_int_equal(plan->n_cuts, n);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(plan->cuts[i].layer, cuts[i][0]);
+        assert_int_equal(plan->cuts[i].keep, cuts[i][1]);
+        assert_int_equal(plan->cuts[i].recycled, cuts[i][2]);
+        assert_int_equal(plan->cuts[i].clusters, cuts[i][3]);
+    }
+}
+
+static void test_official_trajectories(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *budget;
+        int cuts[3][4];
+        double out, in, macs;
+    } rows[] = {{"192", {{2, 300, 83, 9}, {6, 200, 33, 4}, {15, 110, 29, 3}}, 192.03125, 206.5, 2.1339},
+                {"128", {{2, 303, 82, 9}, {6, 110, 61, 7}, {15, 36, 25, 3}}, 128.625, 145.40625, 1.7310},
+                {"96", {{2, 238, 102, 11}, {6, 48, 61, 7}, {15, 26, 9, 1}}, 96.9375, 114.09375, 0},
+                {"64", {{2, 66, 154, 16}, {6, 30, 16, 2}, {15, 17, 5, 1}}, 64.8125, 82.25, 1.3141}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct plan plan = plan_of("sparsevlm", rows[i].budget, "official", NULL, NULL, &llava7b);
+        assert_cuts(&plan, 3, rows[i].cuts);
+        assert_true(plan_tokens_out(&plan, 576, 32) == rows[i].out);
+        assert_true(plan_tokens_in(&plan, 576, 32) == rows[i].in);
+        if (rows[i].macs > 0)
+            assert_true(fabs(macs_of(&plan, &llava7b) * 1e-12 - rows[i].macs) < 0.5e-4);
+    }
+    struct plan vanilla = plan_of("vanilla", NULL, "official", NULL, NULL, &llava7b);
+    assert_int_equal(vanilla.n_cuts, 0);
+    assert_true(fabs(macs_of(&vanilla, &llava7b) * 1e-12 - 4.6206) < 0.5e-4);
+    /* 13B: the same tables on 40 layers */
+    struct plan_input llava13b = llava7b;
+    llava13b.n_layers = 40;
+    struct plan plan = plan_of("sparsevlm", "192", "official", NULL, NULL, &llava13b);
+    assert_true(fabs(plan_tokens_out(&plan, 576, 40) - 176.2) < 0.05);
+}
+
+static void test_official_scales_with_the_picture(void **state)
+{
+    (void)state;
+    struct plan_input next = llava7b;
+    next.n_visual = 2880;
+    struct plan plan = plan_of("sparsevlm", "640", "official", "recycle", "off", &next);
+    assert_cuts(&plan, 3, (const int[][4]){{2, 1515, 0, 0}, {6, 550, 0, 0}, {15, 180, 0, 0}});
+    next.n_visual = 1152; /* two pictures: the table of 96, doubled */
+    plan = plan_of("sparsevlm", "192", "official", "recycle", "off", &next);
+    assert_cuts(&plan, 3, (const int[][4]){{2, 476, 0, 0}, {6, 96, 0, 0}, {15, 52, 0, 0}});
+    plan = plan_of("sparsevlm", "33.4%", "official", "recycle", "off", &llava7b); /* 192.4 rounds to the table of 192 */
+    assert_cuts(&plan, 3, (const int[][4]){{2, 300, 0, 0}, {6, 200, 0, 0}, {15, 110, 0, 0}});
+}
+
+static void test_sparsevlm_tokens_in(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *budget;
+        int keep[3];
+        double mean;
+    } rows[] = {{"192", {271, 180, 99}, 191.875}, {"128", {241, 88, 29}, 127.9375}, {"64", {19, 8, 5}, 64.03125}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct plan plan = plan_of("sparsevlm", rows[i].budget, "tokens_in", NULL, NULL, &llava7b);
+        assert_int_equal(plan.n_cuts, 3);
+        for (int c = 0; c < 3; c++)
+            assert_int_equal(plan.cuts[c].keep, rows[i].keep[c]);
+        assert_true(plan_tokens_in(&plan, 576, 32) == rows[i].mean);
+        assert_true(plan.measured == rows[i].mean);
+    }
+}
+
+static void test_fastv_settings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *budget, *match;
+        int keep;
+    } rows[] = {{"192", "official", 180},  {"128", "official", 114},  {"64", "official", 48},
+                {"192", "tokens_in", 166}, {"128", "tokens_in", 98}, {"64", "tokens_in", 30}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct plan plan = plan_of("fastv", rows[i].budget, rows[i].match, NULL, NULL, &llava7b);
+        assert_cuts(&plan, 1, (const int[][4]){{1, rows[i].keep, 0, 0}});
+    }
+    struct plan plan = plan_of("fastv", "192", "tokens_in", "k", "3", &llava7b);
+    assert_int_equal(plan.cuts[0].keep, 152);
+}
+
+static void test_random_shadows(void **state)
+{
+    (void)state;
+    struct plan plan = plan_of("random", "64", "official", "at", "decoder", &llava7b);
+    assert_cuts(&plan, 3, (const int[][4]){{2, 82, 0, 0}, {6, 32, 0, 0}, {15, 18, 0, 0}});
+    plan = plan_of("random", "64", "official", NULL, NULL, &llava7b);
+    assert_cuts(&plan, 1, (const int[][4]){{LAYER_BEFORE, 64, 0, 0}});
+    plan = plan_of("random", "64", "tokens_in", NULL, NULL, &llava7b);
+    assert_cuts(&plan, 1, (const int[][4]){{LAYER_BEFORE, 64, 0, 0}});
+}
+
+static void test_flops_match_a_dense_run(void **state)
+{
+    (void)state;
+    struct method method;
+    struct error err;
+    assert_int_equal(method_init(&method, "fastv", &err), OK);
+    struct plan plan = plan_of("fastv", "192", "flops", NULL, NULL, &llava7b), less = plan, more = plan;
+    less.cuts[0].keep--;
+    more.cuts[0].keep++;
+    double n = 118 + 192, target = 32 * (4 * n * 4096 * 4096 + 2 * n * n * 4096 + 3 * n * 4096 * 11008);
+    double select = 694.0 * 4096;
+    double miss = fabs(macs_of(&plan, &llava7b) + select - target);
+    assert_true(miss <= fabs(macs_of(&less, &llava7b) + select - target));
+    assert_true(miss <= fabs(macs_of(&more, &llava7b) + select - target));
+}
+
+static void test_keep_all_and_shallow_models(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"sparsevlm", "fastv", "random"};
+    for (int i = 0; i < 3; i++) {
+        struct plan plan = plan_of(names[i], "100%", "official", NULL, NULL, &llava7b);
+        assert_int_equal(plan.n_cuts, 0);
+        plan = plan_of(names[i], "1000", "tokens_in", NULL, NULL, &llava7b);
+        assert_int_equal(plan.n_cuts, 0);
+    }
+    struct plan_input shallow = llava7b;
+    shallow.n_layers = 8;
+    struct plan plan = plan_of("sparsevlm", "192", "official", NULL, NULL, &shallow);
+    assert_int_equal(plan.n_cuts, 2);
+    assert_int_equal(plan.n_fallen, 1);
+    struct plan_input text = llava7b;
+    text.n_visual = 0;
+    plan = plan_of("sparsevlm", "192", "official", NULL, NULL, &text);
+    assert_int_equal(plan.n_cuts, 0);
+}
+
+static void assert_says(const struct error *err, enum status status, enum status expected, const char *part)
+{
+    assert_int_equal(status, expected);
+    if (strstr(err->text, part) == NULL)
+        fail_msg("'%s' does not say '%s'", err->text, part);
+}
+
+static void test_bad_budgets_say_what_would_work(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_says(&err, plan_error(&err, "sparsevlm", "0", NULL, NULL, NULL, &llava7b), BAD_INPUT, "no-image");
+    assert_says(&err, plan_error(&err, "sparsevlm", "12x", NULL, NULL, NULL, &llava7b), BAD_INPUT, "33%");
+    assert_says(&err, plan_error(&err, "sparsevlm", "-3", NULL, NULL, NULL, &llava7b), BAD_INPUT, "expected");
+    assert_says(&err, plan_error(&err, "sparsevlm", "100", "official", NULL, NULL, &llava7b), BAD_INPUT, "192, 128, 96 and 64");
+    assert_says(&err, plan_error(&err, "fastv", "96", "official", NULL, NULL, &llava7b), BAD_INPUT, "192, 128 and 64");
+    assert_says(&err, plan_error(&err, "sparsevlm", NULL, NULL, NULL, NULL, &llava7b), BAD_INPUT, "needs a budget");
+    assert_says(&err, plan_error(&err, "fastv", "192", NULL, "keep", "100", &llava7b), BAD_INPUT, "both given");
+    assert_says(&err, plan_error(&err, "fastv", "20", "tokens_in", NULL, NULL, &llava7b), BAD_INPUT, "nearest possible");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", "some", NULL, NULL, &llava7b), BAD_INPUT, "tokens_in");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "tua", "0.3", &llava7b), BAD_INPUT, "tau");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "tau", "1.5", &llava7b), BAD_INPUT, "at most 1");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "raters", "some", &llava7b), BAD_INPUT, "select|text|all");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "6,2,15", &llava7b), BAD_INPUT, "must rise");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "2,6", &llava7b), BAD_INPUT, "one count a layer");
+    assert_says(&err, plan_error(&err, "fastW", "192", NULL, NULL, NULL, &llava7b), BAD_INPUT, "fastv");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", "latency", NULL, NULL, &llava7b), BAD_INPUT, "calibration");
+}
+
+static void test_params_print_as_they_are_read(void **state)
+{
+    (void)state;
+    struct method method;
+    struct error err;
+    char json[2048];
+    assert_int_equal(method_init(&method, "sparsevlm", &err), OK);
+    assert_int_equal(method_set(&method, "tau", "0.5", &err), OK);
+    assert_int_equal(method_set(&method, "layers", "1,4,10", &err), OK);
+    params_json(json, sizeof json, &method.params, true);
+    assert_string_equal(json, "{\"tau\":0.5,\"layers\":[1,4,10]}");
+    assert_int_equal(method_set(&method, "tau", "0.3", &err), OK);
+    assert_int_equal(method_set(&method, "layers", "2, 6, 15", &err), OK);
+    params_json(json, sizeof json, &method.params, true);
+    assert_string_equal(json, "{}"); /* a default said aloud is the default */
+    assert_int_equal(method_set(&method, "rater_rule", "1.5", &err), OK);
+    params_json(json, sizeof json, &method.params, true);
+    assert_string_equal(json, "{\"rater_rule\":1.5}");
+    assert_int_not_equal(params_json(json, 8, &method.params, false), 0); /* short buffers are only cut */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_official_trajectories),
+                                       cmocka_unit_test(test_official_scales_with_the_picture),
+                                       cmocka_unit_test(test_sparsevlm_tokens_in),
+                                       cmocka_unit_test(test_fastv_settings),
+                                       cmocka_unit_test(test_random_shadows),
+                                       cmocka_unit_test(test_flops_match_a_dense_run),
+                                       cmocka_unit_test(test_keep_all_and_shallow_models),
+                                       cmocka_unit_test(test_bad_budgets_say_what_would_work),
+                                       cmocka_unit_test(test_params_print_as_they_are_read)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
