@@ -45,12 +45,12 @@ static enum status ints_read(const struct int_row *rows, int n, const json_t *ob
     return OK;
 }
 
-/* An object member, NULL when absent or null. */
-static enum status object_get(const json_t **out, const json_t *object, const char *key, const char *name,
-                              struct error *err)
+/* An object member, `fallback` when absent or null. */
+static enum status object_get(const json_t **out, const json_t *object, const char *key, const json_t *fallback,
+                              const char *name, struct error *err)
 {
-    const json_t *member = object ? json_object_get(object, key) : NULL;
-    *out = member == NULL || json_is_null(member) ? NULL : member;
+    const json_t *member = json_object_get(object, key);
+    *out = member == NULL || json_is_null(member) ? fallback : member;
     if (*out && !json_is_object(*out))
         return fail(err, BAD_INPUT, "%s: %s is no object", name, key);
     return OK;
@@ -63,9 +63,9 @@ static enum status rope_read(struct vlm_config *c, const json_t *text, const cha
     TRY(json_double(&c->text.rope_theta, text, "rope_theta", 10000, name, err));
     c->text.rope_scale = 1;
     const json_t *scaling;
-    TRY(object_get(&scaling, text, "rope_parameters", name, err));
+    TRY(object_get(&scaling, text, "rope_parameters", NULL, name, err));
     if (scaling == NULL)
-        TRY(object_get(&scaling, text, "rope_scaling", name, err));
+        TRY(object_get(&scaling, text, "rope_scaling", NULL, name, err));
     if (scaling == NULL)
         return OK;
     TRY(json_double(&c->text.rope_theta, scaling, "rope_theta", c->text.rope_theta, name, err));
@@ -115,10 +115,10 @@ static enum status text_read(struct vlm_config *c, const json_t *text, const cha
     return rope_read(c, text, name, err);
 }
 
-static enum status vision_read(struct vlm_config *c, const json_t *vision, int feature_layer, const char *name,
+/* Where the file has no vision_config, LlavaConfig's own defaults hold, not CLIPVisionConfig's. */
+static enum status vision_read(struct vlm_config *c, const json_t *vision, bool absent, int feature_layer, const char *name,
                                struct error *err)
 {
-    bool absent = vision == NULL; /* then LlavaConfig's own defaults hold, not CLIPVisionConfig's */
     const char *type, *activation;
     TRY(json_str(&type, vision, "model_type", "clip_vision_model", name, err));
     if (strcmp(type, "clip_vision_model") != 0)
@@ -175,7 +175,9 @@ static enum status eos_read(struct vlm_config *c, const json_t *holder, const ch
     return OK;
 }
 
-static enum status config_parse(struct vlm_config *c, const json_t *root, const char *name, struct error *err)
+/* `empty` stands for text_config and vision_config where the file has none. */
+static enum status config_parse(struct vlm_config *c, const json_t *root, const json_t *empty, const char *name,
+                                struct error *err)
 {
     if (json_object_get(root, "mm_projector_type") || json_object_get(root, "mm_vision_tower"))
         return fail(err, BAD_INPUT, "%s: this is the original LLaVA layout; the Hugging Face layout (llava-hf/...) is supported", name);
@@ -185,14 +187,14 @@ static enum status config_parse(struct vlm_config *c, const json_t *root, const 
         return fail(err, BAD_INPUT, "%s: model_type is '%.60s', expected llava; see `winnow list families`", name, type);
     c->family = "llava-1.5";
     const json_t *text, *vision;
-    TRY(object_get(&text, root, "text_config", name, err));
-    TRY(object_get(&vision, root, "vision_config", name, err));
+    TRY(object_get(&text, root, "text_config", empty, name, err));
+    TRY(object_get(&vision, root, "vision_config", empty, name, err));
     TRY(text_read(c, text, name, err));
     int64_t feature_layer, image_token, image_token_new, eos = 2, bos;
     if (json_is_array(json_object_get(root, "vision_feature_layer")))
         return fail(err, BAD_INPUT, "%s: vision_feature_layer is a list; one layer is supported", name);
     TRY(json_int(&feature_layer, root, "vision_feature_layer", -2, -LIMIT_LAYERS, LIMIT_LAYERS, name, err));
-    TRY(vision_read(c, vision, (int)feature_layer, name, err));
+    TRY(vision_read(c, vision, vision == empty, (int)feature_layer, name, err));
     TRY(json_str(&strategy, root, "vision_feature_select_strategy", "default", name, err));
     if (strcmp(strategy, "default") != 0 && strcmp(strategy, "full") != 0)
         return fail(err, BAD_INPUT, "%s: vision_feature_select_strategy is '%.40s', expected default or full", name, strategy);
@@ -221,8 +223,10 @@ enum status config_read(struct vlm_config *out, const char *dir, struct error *e
     snprintf(path, sizeof path, "%s/config.json", dir);
     json_t *root;
     TRY(json_read(&root, path, err));
-    enum status status = json_is_object(root) ? config_parse(out, root, path, err)
+    json_t *empty = json_object();
+    enum status status = json_is_object(root) ? config_parse(out, root, empty, path, err)
                                               : fail(err, BAD_INPUT, "%s: no JSON object", path);
+    json_decref(empty);
     json_decref(root);
     TRY(status);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);

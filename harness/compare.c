@@ -1,11 +1,11 @@
 /* Comparisons: each cell against its bases, on the samples that all of them have.
  *
  *   vanilla      of the same model, benchmark, split, control
- *   random arms  at=decoder, like=METHOD, same budget and match, same counts in every layer: the mean over their
- *                seeds; base_key is the arm of the lowest seed
+ *   random arms  at=decoder, like=METHOD, same budget and match, same counts in every layer: the mean over
+ * their seeds; base_key is the arm of the lowest seed
  *
- * A cell is better on a sample (b01) when its score is above the mean of its bases'. Sources: docs/cli.md "The store";
- * the statistics themselves are stats.c's.
+ * A cell is better on a sample (b01) when its score is above the mean of its bases'. Sources: docs/cli.md
+ * "The store"; the statistics themselves are stats.c's.
  */
 #include <math.h>   /* NAN */
 #include <stdlib.h> /* free, qsort */

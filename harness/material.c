@@ -1,5 +1,5 @@
-/* What a sweep asks about: a benchmark's files opened (twins are drawn where they are not there), its samples chosen, and
- * for each sample the prompt and the picture that a control gives it. */
+/* What a sweep asks about: a benchmark's files opened (twins are drawn where they are not there), its samples
+ * chosen, and for each sample the prompt and the picture that a control gives it. */
 #include <errno.h>    /* EEXIST */
 #include <ftw.h>      /* removing a drawn twin */
 #include <stdarg.h>   /* paths */
@@ -78,10 +78,30 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
     return OK;
 }
 
+/* A plan writes nothing: a twin that is not there yet is drawn in a folder of its own that material_close
+ * removes. */
+static enum status draw_scratch(struct material *material, const char *name, const char *place,
+                                struct error *err)
+{
+    const char *folder = getenv("TMPDIR");
+    TRY(make_path(&material->scratch, err, "%s/winnow-plan-XXXXXX", folder ? folder : "/tmp"));
+    if (mkdtemp(material->scratch) == NULL) {
+        fail(err, NO_MACHINE, "%s: the folder cannot be made: %s", material->scratch, strerror(errno));
+        free(material->scratch);
+        material->scratch = NULL;
+        return err->status;
+    }
+    char message[512] = "";
+    if (suite_write(name, material->scratch, 0, TWIN_PICTURES, message, sizeof message) != 0)
+        return fail(err, BAD_INPUT, "%s", message);
+    printf("%s: not there yet; the sweep will draw it (%d pictures) in %s\n", name, TWIN_PICTURES, place);
+    return OK;
+}
+
 /* The tree in which a benchmark's files lie: the data folder, or for a twin that is not there the one next to
- * the store, where it is drawn if need be (not for --plan). *root NULL: nowhere yet. */
-static enum status find_root(const char **root, struct run *run, const struct sweep_benchmark *entry,
-                             struct error *err)
+ * the store, where it is drawn if need be. */
+static enum status find_root(const char **root, struct material *material, const struct run *run,
+                             const struct sweep_benchmark *entry, struct error *err)
 {
     const char *data = run->options->data ? run->options->data : run->sweep.data;
     char path[PATH_SIZE];
@@ -95,11 +115,11 @@ static enum status find_root(const char **root, struct run *run, const struct sw
     snprintf(path, sizeof path, "%s/%s", run->data_path, entry->name);
     if (is_folder(path))
         return OK;
-    if (run->options->plan) {
-        *root = NULL;
-        return OK;
-    }
-    return draw_twin(entry->name, run->data_path, err);
+    if (!run->options->plan)
+        return draw_twin(entry->name, run->data_path, err);
+    TRY(draw_scratch(material, entry->name, run->data_path, err));
+    *root = material->scratch;
+    return OK;
 }
 
 static bool is_control_used(const struct run *run, enum control control)
@@ -110,31 +130,13 @@ static bool is_control_used(const struct run *run, enum control control)
     return false;
 }
 
-static bool is_benchmark_used(const struct run *run, int benchmark)
-{
-    for (int i = 0; i < run->grid.n_cells; i++)
-        if (run->grid.cells[i].benchmark == benchmark)
-            return true;
-    return false;
-}
-
-/* One that cannot be read is left closed when planning, with a line on stdout. */
-enum status material_open(struct material *material, struct run *run,
-                                 const struct sweep_benchmark *entry, struct error *err)
+enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
+                          struct error *err)
 {
     const struct sweep_options *options = run->options;
     material->entry = entry;
     const char *root;
-    TRY(find_root(&root, run, entry, err));
-    if (root == NULL && entry->questions == NULL && options->plan) {
-        const struct benchmark *benchmark = benchmark_find(entry->name, NULL);
-        bool twin = strncmp(entry->name, "mini-", 5) == 0 && strcmp(benchmark->name, entry->name) != 0;
-        if (twin) {
-            printf("%s: not there yet; the sweep will draw it (%d pictures) in %s\n", entry->name,
-                   TWIN_PICTURES, run->data_path);
-            return OK;
-        }
-    }
+    TRY(find_root(&root, material, run, entry, err));
     struct benchmark_paths paths = {root, entry->questions, entry->annotations, entry->images};
     enum status status = benchmark_read(&material->data, entry->name, &paths, err);
     if (status != OK && options->plan) {
@@ -164,6 +166,25 @@ enum status material_open(struct material *material, struct run *run,
                     entry->name, n_images, image ? image : "?", material->data.benchmark->published);
     }
     return OK;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+void material_close(struct material *material)
+{
+    if (material->open)
+        dataset_close(&material->data);
+    if (material->scratch)
+        nftw(material->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(material->scratch);
+    free(material->rows);
+    free(material->mismatched);
 }
 
 /* ---- what a sample is asked ---------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* What a sweep's rows say of each cell, computed at its end into the tables behind the views: its score with an
- * interval, the medians of its timed rows, how often each patch survived. Comparisons: compare.c. */
+/* What a sweep's rows say of each cell, computed at its end into the tables behind the views: its score with
+ * an interval, the medians of its timed rows, how often each patch survived. Comparisons: compare.c. */
 #include <math.h>   /* NAN */
 #include <stdlib.h> /* free, qsort */
 #include <string.h> /* strcmp */
@@ -43,8 +43,7 @@ void bind_real(sqlite3_stmt *s, int i, double value)
 }
 
 /* n_most: rows of the dataset. */
-enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most,
-                               struct error *err)
+enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err)
 {
     size_t n = (size_t)n_most;
     sqlite3_stmt *s = NULL;

@@ -1,31 +1,24 @@
 /* A sweep from its file to its store, see sweep.h: what is opened, in which order, and what is refused before
  * anything is written.
  *
- *     file -> grid -> data (twins are drawn where they are not there) -> for each model: weights, keys, work,
- * timing
- *          -> summary over all
+ *     file -> grid -> data -> for each model: weights, keys, work, timing -> summary over all
  *
  * The store is made only when file, data and model have been found good.
  */
 #include "harness/sweep.h"
 
-#include <dirent.h>   /* the grids there are */
-#include <errno.h>    /* EEXIST */
-#include <stdio.h>    /* snprintf */
-#include <stdlib.h>   /* free */
-#include <string.h>   /* strcmp */
-#include <sys/stat.h> /* mkdir */
-#include <unistd.h>   /* getpid */
+#include <dirent.h> /* the grids there are */
+#include <stdio.h>  /* snprintf */
+#include <stdlib.h> /* free */
+#include <string.h> /* strcmp */
+#include <unistd.h> /* sysconf */
 
 #include "core/json.h"
 #include "core/memory.h"
-#include "datasets/mini/suite.h"
-#include "harness/choose.h"
 #include "harness/command.h"
 #include "harness/sweep_run.h"
-#include "harness/template.h"
 
-enum { PATH_SIZE = 4096, TWIN_PICTURES = 100 };
+enum { PATH_SIZE = 4096 };
 
 #ifndef WINNOW_REVISION
 #define WINNOW_REVISION "unknown"
@@ -249,6 +242,14 @@ static enum status run_model(struct run *run, int model, struct error *err)
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
+static bool is_benchmark_used(const struct run *run, int benchmark)
+{
+    for (int i = 0; i < run->grid.n_cells; i++)
+        if (run->grid.cells[i].benchmark == benchmark)
+            return true;
+    return false;
+}
+
 /* What did not come about, on stderr; NOT_HELD where there is such a thing. */
 static enum status list_failures(struct run *run, struct error *err)
 {
@@ -360,13 +361,8 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
         *err = close_err;
         status = store_status;
     }
-    for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++) {
-        struct material *material = &run.materials[i];
-        if (material->open)
-            dataset_close(&material->data);
-        free(material->rows);
-        free(material->mismatched);
-    }
+    for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++)
+        material_close(&run.materials[i]);
     free(run.materials);
     grid_free(&run.grid);
     sweep_free(&run.sweep);

@@ -22,6 +22,16 @@ enum { ANSWER_TOKENS = 4 };
 /* Share of samples that two methods answer differently, taken for the smallest detectable difference. */
 static const double discordance = 0.08;
 
+static int label_width(const struct run *run)
+{
+    int width = 6;
+    for (int i = 0; i < run->grid.n_arms; i++) {
+        int n = (int)strlen(run->grid.arms[i]->label);
+        width = n > width ? n : width;
+    }
+    return width;
+}
+
 struct cost {
     double vision, rest; /* FLOPs of one sample */
 };
@@ -153,8 +163,8 @@ static enum status print_cell(struct totals *totals, const struct run *run, cons
     int n = material->open ? material->n_rows : material->entry->limit;
     if (cell->reason) {
         totals->n_infeasible++;
-        printf("%-32s %-12s %-40s infeasible: %s\n", cell->key, material->entry->name, cell->arm->label,
-               cell->reason);
+        printf("%-32s %-12s %-*s infeasible: %s\n", cell->key, material->entry->name, label_width(run),
+               cell->arm->label, cell->reason);
         return OK;
     }
     struct cost cost = {0};
@@ -162,8 +172,8 @@ static enum status print_cell(struct totals *totals, const struct run *run, cons
     int n_known = known_rows(db, cell);
     n_known = n_known < n ? n_known : n;
     double rate = known_rate(db, run, cell->arm->method.reducer->name);
-    printf("%-32s %-12s %-40s %6d %6d %10.4g\n", cell->key[0] ? cell->key : "-", material->entry->name,
-           cell->arm->label, n, n - n_known, cost.vision + cost.rest);
+    printf("%-32s %-12s %-*s %6d %6d %10.4g\n", cell->key[0] ? cell->key : "-", material->entry->name,
+           label_width(run), cell->arm->label, n, n - n_known, cost.vision + cost.rest);
     totals->n_samples += n - n_known;
     totals->apart += (n - n_known) * (cost.vision + cost.rest);
     totals->shared += (n - n_known) * cost.rest;
@@ -200,7 +210,8 @@ enum status sweep_print_plan(struct run *run, struct error *err)
     printf("sweep %s, model %s (%s), store %s%s\n", run->sweep.name, run->sweep.models[run->model],
            vlm_device(run->vlm), run->store_path, db ? "" : " (to be made)");
     print_benchmarks(run);
-    printf("\n%-32s %-12s %-40s %6s %6s %10s\n", "cell", "benchmark", "method", "n", "to run", "FLOPs each");
+    printf("\n%-32s %-12s %-*s %6s %6s %10s\n", "cell", "benchmark", label_width(run), "method", "n",
+           "to run", "FLOPs each");
     enum status status = OK;
     for (int i = 0; i < run->grid.n_cells && status == OK; i++)
         if (run->grid.cells[i].model == run->model)
@@ -250,15 +261,15 @@ static json_t *row_json(sqlite3_stmt *s)
     return object;
 }
 
-static void print_row(sqlite3_stmt *s, const struct cell *cell)
+static void print_row(sqlite3_stmt *s, const struct cell *cell, int width)
 {
     if (sqlite3_column_type(s, 13) == SQLITE_NULL)
-        printf("%-12s %-40s %6d  %s\n", sqlite3_column_text(s, 2), cell->arm->label, sqlite3_column_int(s, 9),
-               cell->reason ? cell->reason : "no score");
+        printf("%-12s %-*s %6d  %s\n", sqlite3_column_text(s, 2), width, cell->arm->label,
+               sqlite3_column_int(s, 9), cell->reason ? "infeasible" : "no score");
     else
-        printf("%-12s %-40s %6d %8.2f [%.2f, %.2f] %8.1f\n", sqlite3_column_text(s, 2), cell->arm->label,
-               sqlite3_column_int(s, 9), sqlite3_column_double(s, 13), sqlite3_column_double(s, 14),
-               sqlite3_column_double(s, 15), sqlite3_column_double(s, 16));
+        printf("%-12s %-*s %6d %8.2f [%.2f, %.2f] %8.1f\n", sqlite3_column_text(s, 2), width,
+               cell->arm->label, sqlite3_column_int(s, 9), sqlite3_column_double(s, 13),
+               sqlite3_column_double(s, 14), sqlite3_column_double(s, 15), sqlite3_column_double(s, 16));
 }
 
 enum status sweep_print_result(struct run *run, struct error *err)
@@ -268,8 +279,8 @@ enum status sweep_print_result(struct run *run, struct error *err)
     bool json = run->options->json;
     json_t *cells = json_array();
     if (!json)
-        printf("%-12s %-40s %6s %8s %-16s %8s\n", "benchmark", "method", "n", "score", "95 % interval",
-               "tokens in");
+        printf("%-12s %-*s %6s %8s %-16s %8s\n", "benchmark", label_width(run), "method", "n", "score",
+               "95 % interval", "tokens in");
     for (int i = 0; i < run->grid.n_cells; i++) {
         const struct cell *cell = &run->grid.cells[i];
         sqlite3_bind_text(s, 1, cell->key, -1, SQLITE_STATIC);
@@ -277,7 +288,7 @@ enum status sweep_print_result(struct run *run, struct error *err)
             if (json)
                 json_array_append_new(cells, row_json(s));
             else
-                print_row(s, cell);
+                print_row(s, cell, label_width(run));
         }
         sqlite3_reset(s);
     }

@@ -19,6 +19,7 @@ struct material {
     int max_new_tokens;
     int64_t source;       /* in the store */
     int n_images_missing; /* of the chosen rows */
+    char *scratch;        /* folder of a twin drawn for a plan only, NULL otherwise */
     bool open;
 };
 
@@ -89,8 +90,8 @@ struct column {
 /* n_most: rows of the dataset. */
 enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err);
 void column_free(struct column *column);
-double column_real(sqlite3_stmt *s, int i);            /* NaN for NULL */
-void bind_real(sqlite3_stmt *s, int i, double value);  /* and back */
+double column_real(sqlite3_stmt *s, int i);           /* NaN for NULL */
+void bind_real(sqlite3_stmt *s, int i, double value); /* and back */
 /* ---- compare.c ---- */
 enum status compare_cell(struct run *run, const struct cell *cell, struct error *err);
 /* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */

@@ -17,7 +17,7 @@
 #include "core/json.h"   /* file_exists */
 #include "core/memory.h" /* memory_* */
 
-enum { REOPEN_AFTER = 256, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, NAME_SIZE = 128 };
+enum { REOPEN_AFTER = 256, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, PLAIN_BYTES = 256, NAME_SIZE = 128 };
 
 static pthread_mutex_t hdf5_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -165,7 +165,8 @@ static bool put_int_attribute(hid_t group, const char *name, int value)
     return ok;
 }
 
-/* An array, chunked by whole rows of the first dimension and compressed; an empty one is stored as it is. */
+/* An array, chunked by whole rows of the first dimension and compressed; one that is smaller than a chunk's
+ * index entry is stored as it is. */
 static bool put_array(hid_t group, const char *name, hid_t stored, hid_t native, const void *data, int rank,
                       const hsize_t *shape)
 {
@@ -176,7 +177,7 @@ static bool put_array(hid_t group, const char *name, hid_t stored, hid_t native,
         row *= i > 0 ? shape[i] : 1;
     }
     hid_t space = H5Screate_simple(rank, shape, NULL), create = H5Pcreate(H5P_DATASET_CREATE);
-    if (total > 0) {
+    if (total * H5Tget_size(stored) > PLAIN_BYTES) {
         hsize_t rows = CHUNK_BYTES / row > 0 ? CHUNK_BYTES / row : 1;
         chunk[0] = rows < shape[0] ? rows : shape[0];
         H5Pset_chunk(create, rank, chunk);

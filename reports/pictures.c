@@ -47,17 +47,17 @@ static bool has_samples(struct trace_view *trace, const char *key, const char *i
     return any;
 }
 
-/* A method at the smallest budget of which the trace has samples; with `near`, in its panel and at its
- * budget, and of sample `id`. */
+/* A method at the smallest budget of which the trace has samples of this panel; with `near`, at that budget,
+ * and of sample `id`. */
 static struct traced find_traced(const struct report *report, struct trace_view *trace, int store,
-                                 const char *method, const struct arm *near, const char *id)
+                                 const char *method, int panel, const struct arm *near, const char *id)
 {
     struct traced best = {NULL, NULL};
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *arm = &report->arms.arms[i];
-        if (arm_is_control_image(arm) || isnan(arm->budget) || strcmp(arm->members[0]->method, method) != 0 ||
-            (near != NULL &&
-             (arm->panel != near->panel || strcmp(arm->members[0]->budget, near->members[0]->budget) != 0)) ||
+        if (arm->panel != panel || arm_is_control_image(arm) || isnan(arm->budget) ||
+            strcmp(arm->members[0]->method, method) != 0 ||
+            (near != NULL && strcmp(arm->members[0]->budget, near->members[0]->budget) != 0) ||
             (best.arm != NULL && arm->budget >= best.arm->budget))
             continue;
         for (int m = 0; m < arm->n_members; m++)
@@ -150,51 +150,79 @@ static enum status write_sheet(struct buffer *out, const char *name, const struc
     return OK;
 }
 
+/* The sparsevlm cell and the samples to show: of the first panel whose trace has two questions about one
+ * image, else the first two samples of the first panel that is traced at all (then *same_image is false). */
+static enum status choose_subject(struct traced *out, struct names *ids, int pair[2], bool *same_image,
+                                  struct trace_view *trace, int store, const struct report *report,
+                                  struct error *err)
+{
+    *out = (struct traced){NULL, NULL};
+    *same_image = false;
+    for (int panel = 0; panel < report->arms.n_panels; panel++) {
+        struct traced from = find_traced(report, trace, store, "sparsevlm", panel, NULL, NULL);
+        struct names found = {0};
+        int found_pair[2];
+        if (from.arm == NULL)
+            continue;
+        TRY(trace_view_samples(&found, trace, from.cell->key, err));
+        enum status status = choose_pair(found_pair, &found, trace, from, report, err);
+        bool telling = status == OK && found_pair[0] >= 0;
+        if (status != OK || (!telling && out->arm != NULL)) {
+            names_free(&found);
+            TRY(status);
+            continue;
+        }
+        names_free(ids);
+        *ids = found;
+        *out = from;
+        pair[0] = telling ? found_pair[0] : 0;
+        pair[1] = telling ? found_pair[1] : found.n > 1 ? 1 : -1;
+        *same_image = telling;
+        if (telling)
+            break;
+    }
+    return OK;
+}
+
 static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_view *trace, int store,
                                  struct report *report, struct error *err)
 {
+    static const char *const rivals[] = {"fastv", "random"};
     struct picture pictures[3] = {{.rows = 0}};
     struct names ids = {0};
+    struct traced from;
+    bool same_image;
     int pair[2], n = 0;
-    enum status status = OK;
-    struct traced from = find_traced(report, trace, store, "sparsevlm", NULL, NULL);
+    enum status status;
+    TRY_GOTO(status, choose_subject(&from, &ids, pair, &same_image, trace, store, report, err));
     if (from.arm == NULL)
-        return OK;
-    TRY_GOTO(status, trace_view_samples(&ids, trace, from.cell->key, err));
-    TRY_GOTO(status, choose_pair(pair, &ids, trace, from, report, err));
-    if (pair[0] < 0)
-        pair[0] = 0; /* no image with two questions: one row */
-    TRY_GOTO(status, read_picture(&pictures[n++], trace, from, ids.names[pair[0]], err));
+        goto exit;
+    const char *id = ids.names[pair[0]];
+    TRY_GOTO(status, read_picture(&pictures[n++], trace, from, id, err));
     if (pair[1] >= 0)
         TRY_GOTO(status, read_picture(&pictures[n++], trace, from, ids.names[pair[1]], err));
-    TRY_GOTO(
-        status,
-        write_sheet(out, "survivors_questions.png", pictures, n,
-                    n == 2 ? "Two questions about one image" : "What survives",
-                    "Patches after each cut. Where a method looks at the question, two questions about one "
-                    "image keep different patches",
-                    report, err));
+    TRY_GOTO(status, write_sheet(out, "survivors_questions.png", pictures, n,
+                                 same_image ? "Two questions about one image" : "What survives",
+                                 same_image ? "Patches after each cut: what is kept follows the question"
+                                            : "Patches after each cut",
+                                 report, err));
     *drawn = true;
     while (n > 1)
         picture_free(&pictures[--n]);
-    static const char *const rivals[] = {"fastv", "random"};
     for (size_t i = 0; i < sizeof rivals / sizeof *rivals; i++) {
-        struct traced rival = find_traced(report, trace, store, rivals[i], from.arm, ids.names[pair[0]]);
+        struct traced rival = find_traced(report, trace, store, rivals[i], from.arm->panel, from.arm, id);
         if (rival.arm == NULL)
             continue;
-        TRY_GOTO(status, read_picture(&pictures[n], trace, rival, ids.names[pair[0]], err));
+        TRY_GOTO(status, read_picture(&pictures[n], trace, rival, id, err));
         n++;
     }
     if (n > 1)
-        TRY_GOTO(
-            status,
-            write_sheet(out, "survivors_methods.png", pictures, n, "One question, several methods",
-                        "The same question and budget under each method; \"random\" shows what the schedule "
-                        "alone does",
-                        report, err));
+        TRY_GOTO(status,
+                 write_sheet(out, "survivors_methods.png", pictures, n, "One question, several methods",
+                             "The same question and budget under each method", report, err));
     else
         text_add(out,
-                 "\xe2\x80\x93 other methods at this budget have no trace of this sample: `make sweep "
+                 "\xe2\x80\x93 no other method has a trace of this sample at this budget: `make sweep "
                  "GRID=%s`\n\n",
                  report_grid(from.cell));
 exit:

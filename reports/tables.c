@@ -277,7 +277,8 @@ enum status section_main(struct buffer *out, struct report *report, struct error
     }
     text_add(
         out,
-        "*tokens in / out*: means over decoder layers of the visual tokens entering and leaving a layer, "
+        "A setting is named where it is not the method's default. *tokens in / out*: means over decoder "
+        "layers of the visual tokens entering and leaving a layer, "
         "measured. "
         "*visual tokens by layer*: after @ the layers whose cut changes the count. *FLOPs*: 2 \xc3\x97 "
         "multiply-accumulates of everything, tower, selector and decoding included. *prefill / TTFT*: "
