@@ -3,7 +3,7 @@
  * Surviving a crash: the oldest file format has no "open for writing" mark that would lock readers out, raw
  * data goes to new places at the end of the file, and the metadata cache may not evict anything by itself; so
  * the file on disk stays as the last flush left it until the next flush. As an unevicted cache only grows,
- * the file is closed and opened anew every few hundred samples.
+ * the file is closed and opened anew every few dozen samples.
  */
 #include "harness/trace.h"
 
@@ -17,7 +17,7 @@
 #include "core/json.h"   /* file_exists */
 #include "core/memory.h" /* memory_* */
 
-enum { REOPEN_AFTER = 256, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, PLAIN_BYTES = 256, NAME_SIZE = 128 };
+enum { REOPEN_AFTER = 32, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, PLAIN_BYTES = 1024, NAME_SIZE = 128 };
 
 static pthread_mutex_t hdf5_lock = PTHREAD_MUTEX_INITIALIZER;
 

@@ -1,9 +1,10 @@
-/* Groups cells into panels and arms and judges them: see arms.h. Labels name only what differs: a parameter
- * appears in the label of a method where two cells of that method disagree on it. */
+/* Groups cells into panels and arms and judges them: see arms.h. Labels name what is not the default of a
+ * parameter; of a method that this program does not know, the parameters on which its cells disagree. */
 #include "reports/arms.h"
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "core/reducer.h"
 
 #include <math.h>   /* NAN, isnan */
 #include <stdio.h>  /* snprintf */
@@ -112,6 +113,23 @@ static json_t *find_varied(const struct cells *cells)
     return methods;
 }
 
+/* Every parameter of a method at its default; NULL for a method that is not in the registry. */
+static json_t *defaults_of(const char *name)
+{
+    struct method method;
+    struct error ignored;
+    char text[4096];
+    if (method_init(&method, name, &ignored) != OK)
+        return NULL;
+    int n = params_json(text, sizeof text, &method.params, false);
+    json_t *defaults = n > 0 && (size_t)n < sizeof text ? json_loads(text, 0, NULL) : NULL;
+    if (!json_is_object(defaults)) {
+        json_decref(defaults);
+        return NULL;
+    }
+    return defaults;
+}
+
 static size_t add(char *out, size_t used, size_t size, const char *text)
 {
     int n = used < size ? snprintf(out + used, size - used, "%s", text) : 0;
@@ -142,7 +160,7 @@ static void value_text(char *out, size_t size, const json_t *value)
 static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const json_t *methods,
                        bool show_match)
 {
-    json_t *params = params_of(cell);
+    json_t *params = params_of(cell), *defaults = defaults_of(cell->method);
     const json_t *varied = json_object_get(json_object_get(methods, cell->method), "varied");
     size_t used = add(label, 0, ARM_LABEL_MAX, cell->method);
     const char *at = json_string_value(json_object_get(params, "at"));
@@ -161,7 +179,9 @@ static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const
     {
         bool told =
             strcmp(key, "seed") == 0 || (shadows && (strcmp(key, "at") == 0 || strcmp(key, "like") == 0));
-        if (told || json_object_get(varied, key) == NULL)
+        bool usual = defaults != NULL ? json_equal(json_object_get(defaults, key), value)
+                                      : json_object_get(varied, key) == NULL;
+        if (told || usual)
             continue;
         char text[96];
         value_text(text, sizeof text, value);
@@ -174,6 +194,7 @@ static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const
         used = add(label, used, ARM_LABEL_MAX, ", ");
         add(label, used, ARM_LABEL_MAX, cell->match);
     }
+    json_decref(defaults);
     json_decref(params);
 }
 

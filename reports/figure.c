@@ -26,10 +26,15 @@ static const int points[] = {7, 5, 9, 13, 11, 4, 6, 8}; /* gnuplot's filled shap
 enum { N_POINTS = sizeof points / sizeof *points };
 enum { N_PALETTE = sizeof palette / sizeof *palette, N_GREYS = sizeof greys / sizeof *greys };
 
-void figure_begin(struct buffer *script, const char *name, int n_panels, int n_legend)
+void figure_begin(struct buffer *script, const char *name, int n_panels, int n_legend, size_t n_longest)
 {
     int columns = n_panels > 1 ? 2 : 1, rows = (n_panels + columns - 1) / columns;
-    int legend_rows = (n_legend + 1) / 2, height = rows * (400 + 17 * legend_rows);
+    int legend_columns = columns > 1 ? (n_longest > 24 ? 1 : 2)
+                                     : (n_longest > 50   ? 1
+                                        : n_longest > 34 ? 2
+                                                         : 3);
+    int legend_rows = (n_legend + legend_columns - 1) / legend_columns,
+        height = rows * (400 + 17 * legend_rows);
     text_add(
         script,
         "# Made by `winnow report`. Run again with: gnuplot %s.gp\n"
@@ -197,7 +202,18 @@ static void widen(struct range *range, double value)
     range->high = fmax(range->high, value);
 }
 
-/* A number to an axis, so that a label has one colour in all panels: its place among the labels of its kind.
+static size_t longest_label(const struct report *report)
+{
+    size_t longest = 0;
+    for (int i = 0; i < report->arms.n; i++) {
+        size_t n = strlen(report->arms.arms[i].label);
+        if (!arm_is_control_image(&report->arms.arms[i]) && n > longest)
+            longest = n;
+    }
+    return longest;
+}
+
+/* The place of a label among the labels of its kind, so that it has one colour in all panels.
  */
 static int colour_of(const struct report *report, const struct arm *arm)
 {
@@ -258,27 +274,42 @@ static void add_plot(struct buffer *script, const struct report *report, int pan
 }
 
 /* Controls as dotted lines with their names at the right, in turn at three places so that names do not
- * collide. */
+ * collide. Those far below everything else would flatten the picture: they are named in its corner. */
 static void add_controls(struct buffer *script, const struct report *report, int panel, struct range *y)
 {
+    const double lowest = y->low - 0.6 * (y->high - y->low);
+    struct buffer below = {0};
     int n = 0;
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *arm = &report->arms.arms[i];
         if (arm->panel != panel || !arm_is_control_image(arm) || isnan(arm->score) ||
             strcmp(arm->members[0]->method, report->baseline) != 0)
             continue;
+        const char *control = arm->members[0]->control;
+        if (arm->score < lowest) {
+            text_add(&below, "%s%s %.*f", below.n > 0 ? ", " : "below: ", control,
+                     report->arms.panels[panel].decimals, arm->score);
+            continue;
+        }
         widen(y, arm->score);
         text_add(script,
                  "set arrow from graph 0, first %.6g to graph 1, first %.6g nohead dt 3 lw 1 lc rgb "
                  "'#8a94a3' back\n",
                  arm->score, arm->score);
         text_add(script, "set label ");
-        text_gnuplot(script, arm->members[0]->control);
+        text_gnuplot(script, control);
         text_add(
             script,
             " at graph %.2f, first %.6g right offset 0,0.45 noenhanced textcolor rgb '#6b7686' font ',9'\n",
             0.99 - 0.3 * (n++ % 3), arm->score);
     }
+    buffer_add(&below, "", 1);
+    if (below.n > 1 && !below.failed) {
+        text_add(script, "set label ");
+        text_gnuplot(script, below.bytes);
+        text_add(script, " at graph 0.99, graph 0.04 right noenhanced textcolor rgb '#6b7686' font ',9'\n");
+    }
+    buffer_free(&below);
 }
 
 static void add_panel(struct buffer *script, const struct report *report, int panel, const struct axis *axis)
@@ -356,7 +387,7 @@ enum status section_tradeoff(struct buffer *out, struct report *report, struct e
         }
         struct buffer script = {0};
         bool made = false;
-        figure_begin(&script, axes[i].name, with_lines, most_lines + 1);
+        figure_begin(&script, axes[i].name, with_lines, most_lines + 1, longest_label(report));
         for (int p = 0; p < report->arms.n_panels; p++)
             if (collect_lines(lines, report, p, &axes[i]) > 0)
                 add_panel(&script, report, p, &axes[i]);
@@ -439,7 +470,7 @@ enum status section_fig6(struct buffer *out, struct report *report, struct error
     }
     struct buffer script = {0};
     bool made = false;
-    figure_begin(&script, "layers", report->arms.n_panels, most);
+    figure_begin(&script, "layers", report->arms.n_panels, most, longest_label(report) + 4);
     for (int p = 0; p < report->arms.n_panels; p++) {
         bool any = false;
         for (int i = 0; i < report->arms.n; i++)

@@ -4,9 +4,9 @@
 
 #include "reports/tables.h"
 
-/* Opens a script of n panels in two columns, each with up to n_legend names below: size and styles. The
- * caller adds the panels. */
-void figure_begin(struct buffer *script, const char *name, int n_panels, int n_legend);
+/* Opens a script of n panels in two columns, each with up to n_legend names below, the longest of n_longest
+ * characters: size and styles. The caller adds the panels. */
+void figure_begin(struct buffer *script, const char *name, int n_panels, int n_legend, size_t n_longest);
 /* Writes NAME.gp and runs it for each format asked for. Where gnuplot is missing, report->no_gnuplot is set
  * and *made is false; a script that fails is an error. */
 enum status figure_end(bool *made, struct buffer *script, const char *name, struct report *report,

@@ -192,7 +192,7 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
     struct names ids = {0};
     struct traced from;
     bool same_image;
-    int pair[2], n = 0;
+    int pair[2] = {0, -1}, n = 0;
     enum status status;
     TRY_GOTO(status, choose_subject(&from, &ids, pair, &same_image, trace, store, report, err));
     if (from.arm == NULL)
