@@ -13,13 +13,12 @@
 
 #include "cpu_vector.h"
 
-enum { TILE_ROWS = 6, PANEL = 2 * W };
+enum { TILE_ROWS = 6, PANEL = 2 * W, ROWS_ROOM = (ATTENTION_ROWS + W - 1) / W * W };
 _Static_assert(ATTENTION_ROWS % TILE_ROWS == 0 && SCORE_ROWS % TILE_ROWS == 0, "whole tiles");
 _Static_assert(KV_PAGE % PANEL == 0 && SCORE_KEYS % PANEL == 0 && (int)PANEL <= (int)KERNEL_MAX_PANEL,
                "whole panels");
 
-/* ---- products
- * ---------------------------------------------------------------------------------------------- */
+/* ---- products ---------------------------------------------------------------------------------------- */
 
 #define EACH_TILE_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
 
@@ -69,12 +68,7 @@ static int copy_rows(float *to, const float *from, size_t stride, int n_rows, in
     return padded;
 }
 
-/* ---- attention
- * --------------------------------------------------------------------------------------------- */
-
-struct softmax_state {
-    float most, total; /* greatest logit so far; Σ e^(logit − most) */
-};
+/* ---- attention --------------------------------------------------------------------------------------- */
 
 static inline ivec lanes_below(int limit)
 {
@@ -84,38 +78,67 @@ static inline ivec lanes_below(int limit)
     return lane < (limit - (ivec){0});
 }
 
-/* p [KV_PAGE]: scores of one page in, e^(logit − most) out, zeros from n_seen on. Returns by what the row's
- * sums so far are to be multiplied. */
-static inline float softmax_page(float *p, struct softmax_state *state, float scale, int n_seen)
+/* What a block of query rows knows while it goes over the pages, by row. */
+struct progress {
+    float most[ROWS_ROOM];    /* greatest logit so far */
+    float total[ROWS_ROOM];   /* Σ e^(logit − most) */
+    float rescale[ROWS_ROOM]; /* what the sums before this page are to be multiplied by */
+    int n_seen[ROWS_ROOM];    /* keys of this page that the row sees; not positive: none */
+    int n_tile[ROWS_ROOM];    /* keys of this page that some row of its tile sees */
+};
+
+/* p [n_keys] = logits of one page in units of 1, −∞ from n_seen on; returns the greatest of them and `most`.
+ */
+static inline float scale_page(float *p, float most, float scale, int n_seen, int n_keys)
 {
     const vec NOTHING = splat(-INFINITY);
-    vec most_lanes = NOTHING;
-    for (int j = 0; j < n_seen; j += W) {
+    vec most_lanes = splat(most);
+    int j = 0;
+    for (; j + W <= n_seen; j += W) {
         vec s = load(p + j) * splat(scale);
-        if (n_seen - j < W)
-            s = choose(lanes_below(n_seen - j), s, NOTHING);
         store(p + j, s);
-        most_lanes = max_vec(most_lanes, s);
+        most_lanes = max_vec(s, most_lanes);
     }
-    float most = max_lanes(most_lanes);
-    most = state->most > most ? state->most : most;
+    for (; j < n_keys; j += W) {
+        vec s = choose(lanes_below(n_seen - j), load(p + j) * splat(scale), NOTHING);
+        store(p + j, s);
+        most_lanes = max_vec(s, most_lanes);
+    }
+    return max_lanes(most_lanes);
+}
+
+/* p = e^(p − most) over the first n_keys, rounded up to whole vectors; returns their sum. */
+static inline float exp_page(float *p, float most, int n_keys)
+{
     vec total = {0};
-    for (int j = 0; j < n_seen; j += W) {
+    for (int j = 0; j < n_keys; j += W) {
         vec e = exp_vec(load(p + j) - splat(most));
         store(p + j, e);
         total += e;
     }
-    for (int j = round_up(n_seen, W); j < KV_PAGE; j += W)
-        store(p + j, (vec){0});
-    float rescale = exp_vec(splat(state->most - most))[0];
-    state->most = most;
-    state->total = state->total * rescale + sum_lanes(total);
-    return rescale;
+    return sum_lanes(total);
+}
+
+/* Logits of one page for n_rows rows (whole tiles) to e^(logit − most). The rows' own exponentials are taken
+ * W rows at a time; where a row sees nothing its own is e^0 = 1. */
+static void softmax_page(float *p, struct progress *rows, float scale, int n_rows)
+{
+    for (int i = 0; i < n_rows; i++) {
+        rows->rescale[i] = rows->most[i];
+        if (rows->n_tile[i] > 0)
+            rows->most[i] =
+                scale_page(p + (size_t)i * KV_PAGE, rows->most[i], scale, rows->n_seen[i], rows->n_tile[i]);
+    }
+    for (int i = 0; i < n_rows; i += W) /* up to W − 1 more than there are: the arrays have room */
+        store(rows->rescale + i, exp_vec(load(rows->rescale + i) - load(rows->most + i)));
+    for (int i = 0; i < n_rows; i++)
+        rows->total[i] = rows->total[i] * rows->rescale[i] +
+                         exp_page(p + (size_t)i * KV_PAGE, rows->most[i], rows->n_tile[i]);
 }
 
 /* sum [rows, sum_stride] = sum·rescale + p [rows, KV_PAGE] · V [n_keys, d]; the columns that do not fill a
  * panel go through a padded copy. */
-static void add_values(float *sum, size_t sum_stride, const float *rescale, const float *p,
+static void add_values(float *sum, size_t sum_stride, const struct progress *rows, const float *p,
                        const float *values, float *padded, int n_rows, int n_keys, int d)
 {
     for (int column = 0; column < d; column += PANEL) {
@@ -129,8 +152,9 @@ static void add_values(float *sum, size_t sum_stride, const float *rescale, cons
             panel_stride = PANEL;
         }
         for (int i = 0; i < n_rows; i += TILE_ROWS)
-            product_tile(sum + (size_t)i * sum_stride + column, sum_stride, rescale + i,
-                         p + (size_t)i * KV_PAGE, KV_PAGE, panel, panel_stride, n_keys);
+            if (rows->n_tile[i] > 0)
+                product_tile(sum + (size_t)i * sum_stride + column, sum_stride, rows->rescale + i,
+                             p + (size_t)i * KV_PAGE, KV_PAGE, panel, panel_stride, rows->n_tile[i]);
     }
 }
 
@@ -142,53 +166,59 @@ static void finish_row(float *y, const float *sum, float total, int d)
         y[k] = sum[k] * factor + 0.0f;
 }
 
+/* What the rows see of the page that begins at position `first`. Rows of padding see what the last row sees.
+ */
+static void see_page(struct progress *rows, const struct attention_task *task, int first, int n_rows)
+{
+    for (int i = 0; i < n_rows; i++) {
+        int row = i < task->n_rows ? i : task->n_rows - 1;
+        int n = task->first_keys + row * task->more_keys - first;
+        rows->n_seen[i] = n < KV_PAGE ? n : KV_PAGE;
+    }
+    for (int i = 0; i < n_rows; i++) {
+        int last = rows->n_seen[i / TILE_ROWS * TILE_ROWS + TILE_ROWS - 1];
+        rows->n_tile[i] = last > 0 ? last : 0;
+    }
+}
+
 static void attention(const struct attention_task *task, struct cpu_scratch *scratch)
 {
     const struct kv_view *kv = task->kv;
     int d = kv->head_dim;
     size_t sum_stride = (size_t)round_up(d, PANEL);
-    float scale = (float)(1.0 / sqrt((double)d)), rescale[ATTENTION_ROWS];
-    struct softmax_state state[ATTENTION_ROWS];
-
+    float scale = (float)(1.0 / sqrt((double)d));
+    struct progress rows = {.total = {0}};
+    for (int i = 0; i < ROWS_ROOM; i++)
+        rows.most[i] = -INFINITY;
     int n_rows = copy_rows(scratch->q, task->q, task->stride, task->n_rows, d);
     memset(scratch->sum, 0, (size_t)n_rows * sum_stride * sizeof *scratch->sum);
-    for (int i = 0; i < n_rows; i++)
-        state[i] = (struct softmax_state){.most = -INFINITY};
 
     int last_keys = task->first_keys + (task->n_rows - 1) * task->more_keys; /* what the last row sees */
     for (int first = 0; first < last_keys; first += KV_PAGE) {
         const float *keys = kv->pages[first / KV_PAGE] + kv_page_floats(task->kv_head, d);
         const float *values = keys + (size_t)KV_PAGE * (size_t)d;
         int n_keys = last_keys - first < KV_PAGE ? last_keys - first : KV_PAGE;
+        see_page(&rows, task, first, n_rows);
         for (int j = 0; j < n_keys; j += PANEL)
             for (int i = 0; i < n_rows; i += TILE_ROWS)
-                product_tile(scratch->p + (size_t)i * KV_PAGE + j, KV_PAGE, NULL,
-                             scratch->q + (size_t)i * (size_t)d, (size_t)d, keys + j, KV_PAGE, d);
-        for (int i = 0; i < n_rows; i++) {
-            float *p = scratch->p + (size_t)i * KV_PAGE;
-            int row =
-                i < task->n_rows ? i : task->n_rows - 1; /* rows of padding see what the last one sees */
-            int n_seen = task->first_keys + row * task->more_keys - first;
-            rescale[i] = 1.0f;
-            if (n_seen > 0)
-                rescale[i] = softmax_page(p, &state[i], scale, n_seen < KV_PAGE ? n_seen : KV_PAGE);
-            else
-                memset(p, 0, KV_PAGE * sizeof *p);
-        }
-        add_values(scratch->sum, sum_stride, rescale, scratch->p, values, scratch->values, n_rows, n_keys, d);
+                if (rows.n_tile[i] > j)
+                    product_tile(scratch->p + (size_t)i * KV_PAGE + j, KV_PAGE, NULL,
+                                 scratch->q + (size_t)i * (size_t)d, (size_t)d, keys + j, KV_PAGE, d);
+        softmax_page(scratch->p, &rows, scale, n_rows);
+        add_values(scratch->sum, sum_stride, &rows, scratch->p, values, scratch->values, n_rows, n_keys, d);
     }
 
     for (int i = 0; i < task->n_rows; i++) {
-        finish_row(task->y + (size_t)i * task->stride, scratch->sum + (size_t)i * sum_stride, state[i].total,
+        finish_row(task->y + (size_t)i * task->stride, scratch->sum + (size_t)i * sum_stride, rows.total[i],
                    d);
         if (task->lse)
-            task->lse[i] = state[i].most + logf(state[i].total);
+            task->lse[i] = rows.most[i] + logf(rows.total[i]);
     }
 }
 
 /* c [n_columns] = c·rescale + a [n] · b [n, n_columns], four vectors of columns at a time. */
-static inline void product_row(float *c, float rescale, const float *a, const float *b, size_t b_stride,
-                               int n, int n_columns)
+static inline void add_product_row(float *c, float rescale, const float *a, const float *b, size_t b_stride,
+                                   int n, int n_columns)
 {
     int column = 0;
     for (; column + 4 * W <= n_columns; column += 4 * W) {
@@ -224,22 +254,56 @@ static void attention_row(float *y, const float *q, const struct kv_view *kv, in
 {
     int d = kv->head_dim;
     float scale = (float)(1.0 / sqrt((double)d));
-    struct softmax_state state = {.most = -INFINITY};
+    float most = -INFINITY, total = 0;
     memset(scratch->sum, 0, (size_t)d * sizeof *scratch->sum);
     for (int first = 0; first < kv->length; first += KV_PAGE) {
         const float *keys = kv->pages[first / KV_PAGE] + kv_page_floats(kv_head, d);
         const float *values = keys + (size_t)KV_PAGE * (size_t)d;
         int n_keys = kv->length - first < KV_PAGE ? kv->length - first : KV_PAGE;
         memset(scratch->p, 0, KV_PAGE * sizeof *scratch->p);
-        product_row(scratch->p, 0.0f, q, keys, KV_PAGE, d, KV_PAGE);
-        float rescale = softmax_page(scratch->p, &state, scale, n_keys);
-        product_row(scratch->sum, rescale, scratch->p, values, (size_t)d, n_keys, d);
+        add_product_row(scratch->p, 0.0f, q, keys, KV_PAGE, d, KV_PAGE);
+        float before = most;
+        most = scale_page(scratch->p, most, scale, n_keys, n_keys);
+        float rescale = exp_vec(splat(before - most))[0];
+        total = total * rescale + exp_page(scratch->p, most, n_keys);
+        add_product_row(scratch->sum, rescale, scratch->p, values, (size_t)d, n_keys, d);
     }
-    finish_row(y, scratch->sum, state.total, d);
+    finish_row(y, scratch->sum, total, d);
 }
 
-/* ---- scores
- * ------------------------------------------------------------------------------------------------ */
+/* Eight rows of w side by side: each a stream that the hardware fetches ahead, and y is touched once for
+ * eight. */
+static void product_row(float *y, const float *x, const float *w, int n_inputs, int n_outputs,
+                        bool accumulate)
+{
+    enum { STREAMS = 8 };
+    int k = 0, whole = n_outputs / W * W, left = n_outputs - whole;
+    size_t stride = (size_t)n_outputs;
+    if (!accumulate)
+        memset(y, 0, stride * sizeof *y);
+    for (; k + STREAMS <= n_inputs; k += STREAMS, x += STREAMS, w += STREAMS * stride) {
+        for (int o = 0; o < whole; o += W) {
+            vec sum = load(y + o);
+#pragma GCC unroll 8
+            for (int r = 0; r < STREAMS; r++)
+                sum = fma_vec(splat(x[r]), load(w + (size_t)r * stride + o), sum);
+            store(y + o, sum);
+        }
+        if (left == 0)
+            continue;
+        vec sum = load_part(y + whole, left);
+        for (int r = 0; r < STREAMS; r++)
+            sum = fma_vec(splat(x[r]), load_part(w + (size_t)r * stride + whole, left), sum);
+        store_part(y + whole, sum, left);
+    }
+    for (; k < n_inputs; k++, x++, w += stride)
+        for (int o = 0; o < n_outputs; o += W) {
+            int n = n_outputs - o < W ? n_outputs - o : W;
+            store_part(y + o, fma_vec(splat(*x), load_part(w + o, n), load_part(y + o, n)), n);
+        }
+}
+
+/* ---- scores ------------------------------------------------------------------------------------------ */
 
 /* The chosen keys of one kv head, side by side: to [head_dim, SCORE_KEYS], zeros behind the last. */
 static void gather_keys(float *to, const struct kv_view *kv, int kv_head, const int32_t *keys, int n_keys)
@@ -311,8 +375,7 @@ static void score(const struct score_task *task, struct cpu_scratch *scratch)
         task->p[j] = (float)(sum[j] / task->n_rows);
 }
 
-/* ---- dot products and distances
- * ---------------------------------------------------------------------------- */
+/* ---- dot products and distances ---------------------------------------------------------------------- */
 
 /* Tiles of 2 × 4; a tile at the edge computes its last row again, so that all rows go the same way. */
 static void dots(float *out, const float *a, const float *b, int n_a, int n_b, int d)
@@ -390,8 +453,7 @@ static void distances(double *out, const float *a, const float *x, const int32_t
     }
 }
 
-/* ---- rows
- * -------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------- */
 
 /* Σ (x − shift)² or, squared false, Σ x: four vectors of partial sums. */
 static inline float sum_row(const float *x, float shift, bool squared, int d)
@@ -535,8 +597,7 @@ static void rope_row(float *x, const float *angles, int n_heads, int head_dim)
         }
 }
 
-/* ---- the table
- * --------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------- */
 
 #define TABLE_NAME_(suffix) cpu_kernels_##suffix
 #define TABLE_NAME(suffix)  TABLE_NAME_(suffix)
@@ -547,6 +608,7 @@ const struct cpu_kernels TABLE_NAME(CPU_KERNELS) = {
     .name = TEXT(CPU_KERNELS),
     .attention = attention,
     .attention_row = attention_row,
+    .product_row = product_row,
     .score = score,
     .dots = dots,
     .softmax_row = softmax_row,

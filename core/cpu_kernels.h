@@ -60,6 +60,10 @@ struct cpu_kernels {
     /* One row of one head over all of kv: the arithmetic of a decode step. */
     void (*attention_row)(float *y, const float *q, const struct kv_view *kv, int kv_head,
                           struct cpu_scratch *scratch);
+    /* y [n_outputs] = x [n_inputs] · w [n_inputs, n_outputs], added to y where accumulate: a decode step's
+     * product, which reads w once and in order. */
+    void (*product_row)(float *y, const float *x, const float *w, int n_inputs, int n_outputs,
+                        bool accumulate);
     void (*score)(const struct score_task *task, struct cpu_scratch *scratch);
     /* out [n_a, n_b] = a · bᵀ over d, both row-major and dense */
     void (*dots)(float *out, const float *a, const float *b, int n_a, int n_b, int d);

@@ -34,17 +34,22 @@ enum rows { ROWS_TILE, ROWS_ONE, N_ROWS };
 enum chunk { CHUNK_FIRST, CHUNK_MIDDLE, CHUNK_LAST, N_CHUNK }; /* all but the first add to y */
 enum group { GROUP_WHOLE, GROUP_LAST, N_GROUP };
 
+enum maker { MAKER_NONE, MAKER_GEMM, MAKER_REFERENCE, MAKER_PACKED }; /* the last has a layout of its own */
+
 /* One primitive: so many rows, a kind of chunk, a kind of group. */
 struct kernel {
     dnnl_primitive_t primitive; /* NULL where the shape has no such block */
+    enum maker maker;
     dnnl_memory_desc_t x, y, block;
-    size_t scratch_bytes;
+    size_t block_bytes, scratch_bytes;
 };
 
 struct packed {
     int n_out, n_in;
     int tile_rows;
     int n_chunks, chunk_inputs, n_groups, group_outputs; /* the last ones may be smaller */
+    bool
+        is_plain; /* blocks are plain [inputs, outputs] matrices, and a single row runs on a kernel of ours */
     struct kernel kernels[N_ROWS][N_CHUNK][N_GROUP];
     size_t scratch_bytes;  /* of the greediest kernel */
     dnnl_memory_t *blocks; /* [n_groups, n_chunks] */
@@ -65,8 +70,7 @@ struct linear_lane {
     struct binding bindings[N_BINDINGS];
 };
 
-/* ---- the engine
- * -------------------------------------------------------------------------------------------- */
+/* ---- the engine -------------------------------------------------------------------------------------- */
 
 /* oneDNN wants primitives, streams and memory to share one engine. Written once, kept until the process ends.
  */
@@ -98,8 +102,7 @@ void linear_thread_start(void)
     omp_set_num_threads(1); /* per thread in OpenMP; the pool spreads the work instead */
 }
 
-/* ---- the cut
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the cut ----------------------------------------------------------------------------------------- */
 
 static int divide_up(int n, int by)
 {
@@ -138,14 +141,12 @@ static bool has_kernel(const struct packed *w, enum chunk chunk, enum group grou
     return w->n_chunks >= least_chunks && (group == GROUP_LAST || w->n_groups > 1);
 }
 
-/* ---- kernels
- * ----------------------------------------------------------------------------------------------- */
+/* ---- kernels ----------------------------------------------------------------------------------------- */
 
-/* One primitive; `block` is the layout of the weights, or NULL to ask for oneDNN's own. is_plain says whether
- * it is one of the kernels without a layout of their own; a reference implementation counts as none (`*out`
- * stays 0). */
-static enum status kernel_make(struct kernel *out, bool *is_plain, int n, int n_inputs, int n_outputs,
-                               int x_stride, int y_stride, bool accumulate, const dnnl_memory_desc_t *block,
+/* One primitive; `block` is the layout of the weights, or NULL to ask for oneDNN's own. *out stays empty
+ * where oneDNN has nothing for that layout. */
+static enum status kernel_make(struct kernel *out, int n, int n_inputs, int n_outputs, int x_stride,
+                               int y_stride, bool accumulate, const dnnl_memory_desc_t *block,
                                struct error *err)
 {
     struct kernel kernel = {0};
@@ -172,48 +173,42 @@ static enum status kernel_make(struct kernel *out, bool *is_plain, int n, int n_
     if (status == dnnl_success)
         status = dnnl_primitive_desc_create(&description, &matmul, attributes, engine, NULL);
     dnnl_primitive_attr_destroy(attributes);
-    if (status == dnnl_unimplemented && block)
-        return OK; /* not this layout */
+    *out = (struct kernel){0};
+    if (status == dnnl_unimplemented)
+        return OK;
     TRY_DNNL(status);
 
     const char *name = "";
     dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &name);
-    if (is_plain)
-        *is_plain = strncmp(name, "gemm", 4) == 0;
-    if (strncmp(name, "ref", 3) != 0 || !block) {
-        kernel.block = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
-        kernel.scratch_bytes =
-            dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0));
-        status = dnnl_primitive_create(&kernel.primitive, description);
-    }
+    kernel.maker = strncmp(name, "gemm", 4) == 0  ? MAKER_GEMM
+                   : strncmp(name, "ref", 3) == 0 ? MAKER_REFERENCE
+                                                  : MAKER_PACKED;
+    kernel.block = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+    kernel.block_bytes = (dnnl_memory_desc_get_size(&kernel.block) + 63) / 64 * 64;
+    kernel.scratch_bytes =
+        dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0));
+    status = dnnl_primitive_create(&kernel.primitive, description);
     dnnl_primitive_desc_destroy(description);
     TRY_DNNL(status);
     *out = kernel;
     return OK;
 }
 
-/* The kernels of one kind of block: a tile in the layout oneDNN prefers, one row in the same if it can, else
- * both in the plain layout. */
+/* The kernels of one kind of block: a tile and, unless blocks are plain, one row in the tile's layout. */
 static enum status kernels_make(struct packed *w, enum chunk chunk, enum group group, struct error *err)
 {
     struct kernel *tile = &w->kernels[ROWS_TILE][chunk][group], *one = &w->kernels[ROWS_ONE][chunk][group];
     int n_inputs = chunk_size(w, chunk), n_outputs = group_size(w, group);
     bool accumulate = chunk != CHUNK_FIRST;
-    TRY(kernel_make(tile, NULL, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, NULL, err));
-    TRY(kernel_make(one, NULL, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &tile->block, err));
-    if (!one->primitive) {
-        dnnl_memory_desc_t plain;
-        TRY_DNNL(
-            dnnl_memory_desc_init_by_tag(&plain, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32, dnnl_ab));
-        dnnl_primitive_destroy(tile->primitive);
-        *tile = (struct kernel){0};
-        TRY(kernel_make(tile, NULL, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &plain,
-                        err));
-        TRY(kernel_make(one, NULL, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &plain, err));
-        if (!tile->primitive || !one->primitive)
-            return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --backend ref",
-                        n_outputs, n_inputs);
-    }
+    dnnl_memory_desc_t plain;
+    TRY_DNNL(dnnl_memory_desc_init_by_tag(&plain, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32, dnnl_ab));
+    TRY(kernel_make(tile, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate,
+                    w->is_plain ? &plain : NULL, err));
+    if (!w->is_plain)
+        TRY(kernel_make(one, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &tile->block, err));
+    if (!tile->primitive || (!w->is_plain && !one->primitive))
+        return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --backend ref",
+                    n_outputs, n_inputs);
     for (int rows = 0; rows < N_ROWS; rows++)
         if (w->kernels[rows][chunk][group].scratch_bytes > w->scratch_bytes)
             w->scratch_bytes = w->kernels[rows][chunk][group].scratch_bytes;
@@ -244,28 +239,35 @@ static enum status kernels_make_all(struct packed *w, struct error *err)
     return OK;
 }
 
-/* ---- row invariance
- * ---------------------------------------------------------------------------------------- */
+/* ---- row invariance ---------------------------------------------------------------------------------- */
 
-static void fill_rotated(float *to, uint64_t stream, int rotation, int n_rows, int d, int stride)
+static void fill(float *to, uint64_t stream, size_t n)
+{
+    uint64_t bits = rng_u64(1, 0, stream, 0); /* then a cheap sequence: a model packs hundreds of weights */
+    for (size_t i = 0; i < n; i++, bits = bits * 0x5851F42D4C957F2Du + 0x14057B7EF767814Fu)
+        to[i] = (float)(bits >> 40) * 0x1p-24f - 0.5f;
+}
+
+/* Row i of `to` is row i + rotation of `rows` [n_rows, d]; rows of `to` are `stride` apart. */
+static void copy_rotated(float *to, const float *rows, int rotation, int n_rows, int d, int stride)
 {
     for (int i = 0; i < n_rows; i++)
-        for (int k = 0; k < d; k++)
-            to[(size_t)i * (size_t)stride + (size_t)k] =
-                rng_float(1, stream, (uint64_t)((i + rotation) % n_rows), (uint64_t)k) - 0.5f;
+        memcpy(to + (size_t)i * (size_t)stride, rows + (size_t)((i + rotation) % n_rows) * (size_t)d,
+               (size_t)d * sizeof *to);
 }
 
 struct trial {
     dnnl_stream_t stream;
     dnnl_memory_t x, y, block, scratch;
-    float *x_rows, *y_rows, *expected;
+    float *x_rows, *y_rows; /* what the kernel reads and adds to, strided as in a product */
+    float *x_source, *y_source, *expected;
 };
 
 static enum status trial_run(struct trial *t, const struct packed *w, const struct kernel *kernel,
                              int rotation, int n_inputs, int n_outputs, struct error *err)
 {
-    fill_rotated(t->x_rows, 0, rotation, w->tile_rows, n_inputs, w->n_in);
-    fill_rotated(t->y_rows, 1, rotation, w->tile_rows, n_outputs, w->n_out); /* what a later chunk adds to */
+    copy_rotated(t->x_rows, t->x_source, rotation, w->tile_rows, n_inputs, w->n_in);
+    copy_rotated(t->y_rows, t->y_source, rotation, w->tile_rows, n_outputs, w->n_out);
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, t->x},
                                    {DNNL_ARG_WEIGHTS, t->block},
                                    {DNNL_ARG_DST, t->y},
@@ -288,9 +290,9 @@ static enum status trial_compare(bool *holds, struct trial *t, const struct pack
     TRY_DNNL(dnnl_memory_create(&t->y, &kernel->y, engine, t->y_rows));
     TRY_DNNL(dnnl_memory_create(&t->block, &kernel->block, engine, DNNL_MEMORY_ALLOCATE));
     TRY_DNNL(dnnl_memory_get_data_handle(t->block, &block));
-    size_t n_block = dnnl_memory_desc_get_size(&kernel->block) / sizeof(float);
-    for (size_t i = 0; i < n_block; i++)
-        ((float *)block)[i] = rng_float(1, 2, 0, i) - 0.5f;
+    fill(block, 0, dnnl_memory_desc_get_size(&kernel->block) / sizeof(float));
+    fill(t->x_source, 1, (size_t)w->tile_rows * (size_t)n_inputs);
+    fill(t->y_source, 2, (size_t)w->tile_rows * (size_t)n_outputs);
 
     TRY(trial_run(t, w, kernel, 0, n_inputs, n_outputs, err));
     memcpy(t->expected, t->y_rows, y_floats * sizeof(float));
@@ -313,10 +315,12 @@ static enum status kernel_try_rows(bool *holds, const struct packed *w, const st
     size_t y_bytes = (size_t)w->tile_rows * (size_t)w->n_out * sizeof(float);
     struct trial t = {.x_rows = memory_zero(x_bytes, 1),
                       .y_rows = memory_zero(y_bytes, 1),
+                      .x_source = memory_alloc(x_bytes, 1),
+                      .y_source = memory_alloc(y_bytes, 1),
                       .expected = memory_alloc(y_bytes, 1)};
     enum status status = OK;
-    if (!t.x_rows || !t.y_rows || !t.expected)
-        TRY_GOTO(status, memory_failed(err, "trial of a matrix product", x_bytes + 2 * y_bytes));
+    if (!t.x_rows || !t.y_rows || !t.x_source || !t.y_source || !t.expected)
+        TRY_GOTO(status, memory_failed(err, "trial of a matrix product", 2 * x_bytes + 3 * y_bytes));
     dnnl_memory_desc_t scratch;
     dnnl_memory_desc_init_by_tag(&scratch, 1, (dnnl_dims_t){(dnnl_dim_t)kernel->scratch_bytes + 1}, dnnl_u8,
                                  dnnl_a);
@@ -332,6 +336,8 @@ exit:
     dnnl_stream_destroy(t.stream);
     free(t.x_rows);
     free(t.y_rows);
+    free(t.x_source);
+    free(t.y_source);
     free(t.expected);
     return status;
 }
@@ -358,22 +364,34 @@ static enum status tile_choose(struct packed *w, struct error *err)
         w->n_out, w->n_in);
 }
 
-/* ---- packing
- * ----------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------- */
+
+/* Whether blocks are to be plain: oneDNN has no layout of its own for a tile, or cannot multiply one row by
+ * it. */
+static enum status layout_choose(bool *is_plain, bool *is_gemm, int n_out, int n_in, struct error *err)
+{
+    struct kernel tile = {0}, one = {0};
+    int n_outputs = n_out < GROUP_OUTPUTS ? n_out : GROUP_OUTPUTS;
+    TRY(kernel_make(&tile, 48, n_in, n_outputs, n_in, n_out, false, NULL, err));
+    if (tile.maker == MAKER_PACKED)
+        TRY(kernel_make(&one, 1, n_in, n_outputs, n_in, n_out, false, &tile.block, err));
+    *is_gemm = tile.maker == MAKER_GEMM;
+    *is_plain = one.maker != MAKER_PACKED;
+    dnnl_primitive_destroy(tile.primitive);
+    dnnl_primitive_destroy(one.primitive);
+    return OK;
+}
 
 static enum status cut(struct packed *w, int n_out, int n_in, struct error *err)
 {
-    struct kernel probe = {0};
-    bool is_plain = false;
-    int probe_outputs = n_out < GROUP_OUTPUTS ? n_out : GROUP_OUTPUTS;
-    TRY(kernel_make(&probe, &is_plain, 48, n_in, probe_outputs, n_in, n_out, false, NULL, err));
-    dnnl_primitive_destroy(probe.primitive);
+    bool is_gemm;
+    TRY(layout_choose(&w->is_plain, &is_gemm, n_out, n_in, err));
     w->n_out = n_out;
     w->n_in = n_in;
     w->n_groups = divide_up(n_out, GROUP_OUTPUTS);
     w->group_outputs = round_up(divide_up(n_out, w->n_groups), 16);
     w->n_groups = divide_up(n_out, w->group_outputs);
-    w->n_chunks = is_plain && n_in > WHOLE_INPUTS ? divide_up(n_in, CHUNK_INPUTS) : 1;
+    w->n_chunks = is_gemm && n_in > WHOLE_INPUTS ? divide_up(n_in, CHUNK_INPUTS) : 1;
     w->chunk_inputs = w->n_chunks > 1 ? round_up(divide_up(n_in, w->n_chunks), 8) : n_in;
     w->n_chunks = divide_up(n_in, w->chunk_inputs);
     return OK;
@@ -386,8 +404,33 @@ static const struct kernel *block_kernel(const struct packed *w, enum rows rows,
 
 static size_t block_bytes(const struct packed *w, int group, int chunk)
 {
-    size_t n_bytes = dnnl_memory_desc_get_size(&block_kernel(w, ROWS_TILE, group, chunk)->block);
-    return (n_bytes + 63) / 64 * 64;
+    return block_kernel(w, ROWS_TILE, group, chunk)->block_bytes;
+}
+
+static size_t group_bytes(const struct packed *w, int group)
+{
+    size_t n_bytes = 0;
+    for (int chunk = 0; chunk < w->n_chunks; chunk++)
+        n_bytes += block_bytes(w, group, chunk);
+    return n_bytes;
+}
+
+/* block [n_inputs, n_outputs] = the transpose of rows [n_outputs, ·]: squares of one cache line by half of
+ * one. */
+static void block_fill_plain(float *block, const float *rows, size_t n_inputs, size_t n_outputs,
+                             size_t stride)
+{
+    enum { LINE = 16, HALF = 8 };
+    for (size_t first = 0; first < n_inputs; first += LINE)
+        for (size_t o = 0; o < n_outputs; o += HALF) {
+            size_t n_k = n_inputs - first < LINE ? n_inputs - first : LINE;
+            size_t n_o = n_outputs - o < HALF ? n_outputs - o : HALF;
+            const float *from = rows + o * stride + first;
+            float *to = block + first * n_outputs + o;
+            for (size_t k = 0; k < n_k; k++)
+                for (size_t r = 0; r < n_o; r++)
+                    to[k * n_outputs + r] = from[r * stride + k];
+        }
 }
 
 /* rows: the group's weights [outputs, n_in] in f32; the block takes its inputs, transposed and laid out. */
@@ -429,8 +472,14 @@ static enum status blocks_fill(struct packed *w, dnnl_stream_t stream, float *ro
         weights_to_f32(rows, tensor, first, (int64_t)group_size(w, group_kind(w, group)) * w->n_in);
         for (int chunk = 0; chunk < w->n_chunks; chunk++) {
             dnnl_memory_t *block = &w->blocks[group * w->n_chunks + chunk];
-            TRY_DNNL(dnnl_memory_create(block, &block_kernel(w, ROWS_TILE, group, chunk)->block, engine, at));
-            TRY(block_fill(*block, stream, w, rows, group, chunk, err));
+            const struct kernel *kernel = block_kernel(w, ROWS_TILE, group, chunk);
+            TRY_DNNL(dnnl_memory_create(block, &kernel->block, engine, at));
+            if (w->is_plain)
+                block_fill_plain((float *)(void *)at, rows + chunk * w->chunk_inputs,
+                                 (size_t)kernel->block.dims[0], (size_t)kernel->block.dims[1],
+                                 (size_t)w->n_in);
+            else
+                TRY(block_fill(*block, stream, w, rows, group, chunk, err));
             at += block_bytes(w, group, chunk);
         }
     }
@@ -466,15 +515,15 @@ enum status linear_pack(struct weight *out, const struct weights_tensor *tensor,
     TRY_GOTO(status, tile_choose(w, err));
 
     for (int group = 0; group < w->n_groups; group++)
-        for (int chunk = 0; chunk < w->n_chunks; chunk++)
-            n_bytes += block_bytes(w, group, chunk);
+        n_bytes += group_bytes(w, group);
     w->blocks = memory_zero((size_t)w->n_groups * (size_t)w->n_chunks, sizeof *w->blocks);
     w->memory = ops_cpu.alloc(n_bytes);
     rows = memory_alloc((size_t)w->group_outputs, row_bytes);
     if (!w->blocks || !w->memory || !rows ||
         dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
         TRY_GOTO(status, memory_failed(err, tensor->name, n_bytes));
-    memset(w->memory, 0, n_bytes);
+    if (!w->is_plain)
+        memset(w->memory, 0, n_bytes); /* layouts may have padding that is read */
     TRY_GOTO(status, blocks_fill(w, stream, rows, tensor, err));
     *out = (struct weight){.n_out = n_out, .n_in = n_in, .n_bytes = n_bytes, .packed = w};
     w = NULL;
@@ -491,8 +540,7 @@ void linear_free(struct weight *weight)
     *weight = (struct weight){0};
 }
 
-/* ---- running
- * ----------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------- */
 
 enum status linear_lane_open(struct linear_lane **out, struct error *err)
 {
@@ -656,10 +704,27 @@ int linear_row_tasks(const struct weight *weight)
     return w->n_groups;
 }
 
-void linear_row_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
-                     const float *bias, int task)
+/* One row by the plain blocks of a group. */
+static void group_run_row(const struct cpu_kernels *kernels, float *y, const float *x, const struct packed *w,
+                          int group)
+{
+    int n_outputs = group_size(w, group_kind(w, group));
+    const float *block = (const float *)(w->memory + (size_t)group * group_bytes(w, 0));
+    for (int chunk = 0; chunk < w->n_chunks; chunk++) {
+        int n_inputs = chunk_size(w, chunk_kind(w, chunk));
+        kernels->product_row(y + group * w->group_outputs, x + chunk * w->chunk_inputs, block, n_inputs,
+                             n_outputs, chunk > 0);
+        block += block_bytes(w, group, chunk) / sizeof *block;
+    }
+}
+
+void linear_row_task(struct linear_lane *lane, const struct cpu_kernels *kernels, float *y, const float *x,
+                     const struct weight *weight, const float *bias, int task)
 {
     const struct packed *w = weight->packed;
-    group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_ONE, task);
+    if (w->is_plain)
+        group_run_row(kernels, y, x, w, task);
+    else
+        group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_ONE, task);
     add_bias(y, bias, w, task, 1);
 }

@@ -2,6 +2,7 @@
 #ifndef WINNOW_CPU_LINEAR_H
 #define WINNOW_CPU_LINEAR_H
 
+#include "cpu_kernels.h"
 #include "ops.h"
 
 /* What one thread needs to run products: a stream, memory objects, rows of padding. One thread at a time. */
@@ -23,8 +24,8 @@ int linear_tasks(const struct weight *weight, int n);
 void linear_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
                  const float *bias, int n, int task);
 int linear_row_tasks(const struct weight *weight);
-void linear_row_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
-                     const float *bias, int task);
+void linear_row_task(struct linear_lane *lane, const struct cpu_kernels *kernels, float *y, const float *x,
+                     const struct weight *weight, const float *bias, int task);
 
 /* ops.gemm_rate (cpu_rate.c) */
 double cpu_gemm_rate(struct compute *c, int m, int n, int k);

@@ -95,15 +95,48 @@ static inline vec max_vec(vec a, vec b)
 #endif
 }
 
-/* Lanes in a fixed order, whatever the number of rows around. */
+static inline vec min_vec(vec a, vec b)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return choose(a < b, a, b);
+#endif
+}
+
+/* Four lanes to one, and W lanes to four: halves are folded onto each other, in the same order for every row.
+ */
+typedef float vec4 __attribute__((vector_size(16)));
+typedef int32_t ivec4 __attribute__((vector_size(16)));
+
+static inline float sum_four(vec4 x)
+{
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1);
+    return x[0] + x[1];
+}
+
+static inline vec4 max_vec4(vec4 a, vec4 b)
+{
+    ivec4 mask = a > b;
+    return (vec4)(((ivec4)a & mask) | ((ivec4)b & ~mask));
+}
+
+static inline float max_four(vec4 x)
+{
+    x = max_vec4(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+    return x[0] > x[1] ? x[0] : x[1];
+}
+
 static inline float sum_lanes(vec x)
 {
-    float lanes[W];
-    store(lanes, x);
-    for (int n = W / 2; n > 0; n /= 2)
+    vec4 parts[W / 4];
+    memcpy(parts, &x, sizeof parts);
+    for (int n = W / 8; n > 0; n /= 2)
         for (int i = 0; i < n; i++)
-            lanes[i] += lanes[i + n];
-    return lanes[0];
+            parts[i] += parts[i + n];
+    return sum_four(parts[0]);
 }
 
 static inline double sum_lanes_double(dvec x)
@@ -116,30 +149,29 @@ static inline double sum_lanes_double(dvec x)
 
 static inline float max_lanes(vec x)
 {
-    float lanes[W];
-    store(lanes, x);
-    float most = lanes[0];
-    for (int i = 1; i < W; i++)
-        most = lanes[i] > most ? lanes[i] : most;
-    return most;
+    vec4 parts[W / 4];
+    memcpy(parts, &x, sizeof parts);
+    for (int n = W / 8; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            parts[i] = max_vec4(parts[i], parts[i + n]);
+    return max_four(parts[0]);
 }
 
 /* e^x to 1 ulp or so: x = n·ln 2 + r, |r| ≤ ln 2 / 2, e^r = 1 + r + r²·poly(r) (own minimax fit of degree 4,
  * relative error 3e-9), times 2^n. Below −87.33, where e^x is no normal float, and at −∞: 0. Above 88.7: the
- * largest value, which no caller reaches. NaN stays NaN. */
+ * value there, which no caller reaches. NaN stays NaN: max_vec and min_vec give their second argument for it.
+ */
 static inline vec exp_vec(vec x)
 {
-    const float LOWEST = -87.33f, HIGHEST = 88.7f;
-    ivec is_low = x < splat(LOWEST);
-    vec clamped = choose(is_low, splat(LOWEST), x);
-    clamped = choose(clamped > splat(HIGHEST), splat(HIGHEST), clamped);
+    const vec LOWEST = splat(-87.33f), HIGHEST = splat(88.7f);
+    vec clamped = min_vec(HIGHEST, max_vec(LOWEST, x));
 
-    const vec ROUNDER = splat(12582912.0f); /* 1.5·2^23: adding it rounds to an integer in the low bits */
+    const vec ROUNDER =
+        splat(12582912.0f); /* 1.5·2^23: adding it leaves the rounded integer in the low bits */
     vec shifted = fma_vec(clamped, splat(1.44269504088896341f), ROUNDER);
-    ivec exponent = (ivec)shifted - (ivec)ROUNDER;
     vec n = shifted - ROUNDER;
     vec r = fma_vec(n, splat(-0.693359375f),
-                    clamped); /* ln 2 in two parts; the first has 9 bits: n times it is exact */
+                    clamped); /* ln 2 in two parts: n times the first, of 9 bits, is exact */
     r = fma_vec(n, splat(2.12194440054690583e-4f), r);
 
     vec poly = splat(0.001381459878757596f);
@@ -148,8 +180,9 @@ static inline vec exp_vec(vec x)
     poly = fma_vec(poly, r, splat(0.1666652113199234f));
     poly = fma_vec(poly, r, splat(0.4999999403953552f));
     vec power = fma_vec(poly, r * r, r) + splat(1.0f);
-    vec two_to_n = (vec)((exponent + 127) << 23);
-    return choose(is_low, splat(0.0f), power * two_to_n);
+    vec two_to_n = (vec)(((ivec)shifted << 23) + 0x3F800000); /* the shift drops all but n */
+    ivec is_low = x < LOWEST;
+    return (vec)((ivec)(power * two_to_n) & ~is_low);
 }
 
 #endif

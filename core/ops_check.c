@@ -39,8 +39,7 @@ struct op {
     double (*bytes)(const int *s); /* read and written, each once */
 };
 
-/* ---- inputs
- * ------------------------------------------------------------------------------------------------ */
+/* ---- inputs ------------------------------------------------------------------------------------------ */
 
 static void *buffer(struct side *side, size_t n_bytes)
 {
@@ -141,8 +140,7 @@ static void kv_input(struct side *side, int length, int n_kv_heads, int head_dim
     side->ops->kv_write(side->c, &side->kv, k, v, 0, length);
 }
 
-/* ---- the ops
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the ops ----------------------------------------------------------------------------------------- */
 
 static void linear_prepare(struct side *t) /* n, n_out, n_in, bias */
 {
@@ -478,8 +476,7 @@ static const struct op CLUSTER = {"cluster",       "n d C cosine", cluster_prepa
                                   cluster_execute, cluster_macs,   cluster_bytes};
 static const struct op ARGMAX = {"argmax", "n", argmax_prepare, argmax_execute, no_macs, top_k_bytes};
 
-/* ---- the table
- * --------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------- */
 
 struct check {
     const struct op *op;
@@ -577,8 +574,7 @@ static const struct check CHECKS[] = {
 };
 enum { N_CHECKS = sizeof CHECKS / sizeof CHECKS[0] };
 
-/* ---- the runner
- * -------------------------------------------------------------------------------------------- */
+/* ---- the runner -------------------------------------------------------------------------------------- */
 
 static void side_open(struct side *side, const struct ops *ops, struct compute *c, const struct check *check)
 {

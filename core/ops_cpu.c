@@ -41,8 +41,7 @@ static struct cpu *cpu_of(struct compute *c)
     return c->backend;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------- */
 
 const struct cpu_kernels *const *cpu_kernels_all(int *n)
 {
@@ -159,8 +158,7 @@ static void *work_memory(struct cpu *cpu, size_t n_bytes)
     return cpu->work;
 }
 
-/* ---- splitting
- * --------------------------------------------------------------------------------------------- */
+/* ---- splitting --------------------------------------------------------------------------------------- */
 
 /* Runs work over n units (rows, elements) of `width` floats each: at once where it is little, else in tasks.
  */
@@ -194,10 +192,10 @@ static void split_run(struct compute *c, size_t n, size_t width, void (*run)(voi
     threads_run(cpu_of(c)->threads, (int)((n + split.per_task - 1) / split.per_task), split_task, &split);
 }
 
-/* ---- dense
- * ------------------------------------------------------------------------------------------------- */
+/* ---- dense ------------------------------------------------------------------------------------------- */
 
 struct linear_args {
+    const struct cpu_kernels *kernels;
     struct linear_lane **lanes;
     float *y;
     const float *x, *bias;
@@ -214,7 +212,7 @@ static void linear_run(void *context, int task, int thread)
 static void linear_row_run(void *context, int task, int thread)
 {
     const struct linear_args *a = context;
-    linear_row_task(a->lanes[thread], a->y, a->x, a->w, a->bias, task);
+    linear_row_task(a->lanes[thread], a->kernels, a->y, a->x, a->w, a->bias, task);
 }
 
 static void cpu_linear(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias,
@@ -231,7 +229,13 @@ static void cpu_linear(struct compute *c, float *y, const float *x, const struct
 static void cpu_linear_row(struct compute *c, float *y, const float *x, const struct weight *w,
                            const float *bias)
 {
-    struct linear_args args = {.lanes = cpu_of(c)->lanes, .y = y, .x = x, .bias = bias, .w = w, .n = 1};
+    struct linear_args args = {.kernels = cpu_of(c)->kernels,
+                               .lanes = cpu_of(c)->lanes,
+                               .y = y,
+                               .x = x,
+                               .bias = bias,
+                               .w = w,
+                               .n = 1};
     uint64_t macs = (uint64_t)w->n_out * (uint64_t)w->n_in;
     int n_tasks = linear_row_tasks(w);
     linear_thread_start();
@@ -243,8 +247,7 @@ static void cpu_linear_row(struct compute *c, float *y, const float *x, const st
     c->macs += macs;
 }
 
-/* ---- rows
- * -------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------- */
 
 struct row_args {
     const struct cpu_kernels *kernels;
@@ -374,8 +377,7 @@ static void cpu_patchify(struct compute *c, float *patches, const float *pixels,
                            length * sizeof *patches);
 }
 
-/* ---- attention
- * --------------------------------------------------------------------------------------------- */
+/* ---- attention --------------------------------------------------------------------------------------- */
 
 struct kv_args {
     const struct kv_view *kv;
@@ -491,8 +493,7 @@ static void cpu_attention_row(struct compute *c, float *y, const float *q, const
     c->macs += macs;
 }
 
-/* ---- reduction
- * --------------------------------------------------------------------------------------------- */
+/* ---- reduction --------------------------------------------------------------------------------------- */
 
 struct score_args {
     const struct cpu *cpu;

@@ -144,7 +144,8 @@ const struct param_value *param_get(const struct params *params, const char *nam
     for (int i = 0; i < params->n; i++)
         if (strcmp(params->table[i].name, name) == 0)
             return &params->values[i];
-    ENSURE(!"a parameter that is not in the table");
+    bool in_the_table = false;
+    ENSURE(in_the_table);
     return NULL;
 }
 

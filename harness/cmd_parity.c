@@ -435,7 +435,8 @@ int cmd_parity(int argc, char **argv)
     if (optind == argc)
         return command_usage("parity", "expected at least one case directory");
     struct loaded loaded = {0};
-    int n_checks = 0, n_failed = 0, n_skipped = 0, worst = OK;
+    int n_checks = 0, n_failed = 0, n_skipped = 0;
+    enum status worst = OK;
     for (int i = optind; i < argc; i++) {
         struct parity p = {.tol = tol};
         enum status status = case_open(&p, argv[i], &err);
@@ -454,5 +455,5 @@ int cmd_parity(int argc, char **argv)
     session_close(loaded.session);
     vlm_close(loaded.vlm);
     printf("%d checks, %d failed, %d skipped\n", n_checks, n_failed, n_skipped);
-    return worst != OK ? worst : n_failed ? NOT_HELD : OK;
+    return (int)(worst != OK ? worst : n_failed ? NOT_HELD : OK);
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>   /* free */
 #include <string.h>   /* strcmp */
 #include <sys/stat.h> /* stat, mkdir */
+#include <unistd.h>   /* sysconf */
 
 enum { SETTINGS_MAX = 32, ANSWER_TOKENS = 32, DIR_SAMPLES_MAX = 256 };
 
@@ -75,6 +76,20 @@ static const char *choose_cell(const struct names *cells, const char *wanted)
     return NULL;
 }
 
+/* Whether picture n belongs on the sheet after those before it: not vanilla, which cuts nothing; not another
+ * benchmark's sample of that number; not a further seed of random. */
+static bool is_news(const struct picture *pictures, int n)
+{
+    const struct picture *picture = &pictures[n];
+    if (picture->n_cuts == 0 || strcmp(picture->question, pictures[0].question) != 0)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (strncmp(picture->title, "random", 6) == 0 && strncmp(pictures[i].title, "random", 6) == 0 &&
+            pictures[i].cuts[0].n_kept == picture->cuts[0].n_kept)
+            return false;
+    return true;
+}
+
 /* Rows: one sample, every cell that has it. */
 static enum status show_methods(struct trace_view *trace, const struct names *cells,
                                 const struct show_options *options, struct error *err)
@@ -86,10 +101,10 @@ static enum status show_methods(struct trace_view *trace, const struct names *ce
         if (!trace_view_has(trace, cells->names[i], options->sample))
             continue;
         status = trace_view_picture(&pictures[n], trace, cells->names[i], options->sample, err);
-        if (status == OK && pictures[n].n_cuts > 0)
+        if (status == OK && is_news(pictures, n))
             n++;
         else
-            picture_free(&pictures[n]); /* vanilla: nothing to see */
+            picture_free(&pictures[n]);
     }
     if (status == OK && n == 0)
         status = fail(err, BAD_INPUT,
@@ -296,7 +311,8 @@ static enum status show_questions(char **questions, int n, const struct show_opt
                                                     .device = options->common.device,
                                                     .dtype = options->common.dtype},
                               err));
-    TRY_GOTO(status, session_open(&session, vlm, options->common.threads, err));
+    int threads = options->common.threads > 0 ? options->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    TRY_GOTO(status, session_open(&session, vlm, threads, err));
     TRY_GOTO(status, session_encode(&features, session, &image, options->common.image_mode, NULL, err));
     for (int i = 0; i < n; i++) {
         TRY_GOTO(status, ask_one(&pictures[i], session, features, &image, &method, questions[i], title,

@@ -26,12 +26,15 @@ static const struct command commands[] = {
      "           [--template T | --raw] [--trace F.h5] [--ledger] QUESTION...\n"
      "Several questions are turns of one dialogue. --raw takes the question as the whole prompt.\n" COMMON_USAGE},
     {"show", cmd_show, "draw which patches survive each cut",
-     "winnow show (TRACE.h5 [--sample ID] [--cell KEY] | --image F QUESTION...) -o OUT.png|DIR\n" COMMON_USAGE},
+     "winnow show (TRACE.h5 [--sample ID] [--cell KEY] | --image F QUESTION...) -o OUT.png|DIR\n"
+     "            [--method M] [--budget B] [--match X] [-p K=V]... [--template T]\n"
+     "Rows are questions; columns the picture, the priority map and what is left after each cut.\n" COMMON_USAGE},
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
      "             [--shard I/N] [--workers N]\n"},
     {"report", cmd_report, "tables, plots and pictures from a store",
-     "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"},
+     "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"
+     "Tables: main, controls, tradeoff, table1, table4, fig5, fig6, sensitivity.\n"},
     {"score", cmd_score, "score an answer file as the benchmark's official scorer does",
      "winnow score BENCHMARK --answers F [--questions F] [--annotations F] [--protocol official|lmms|vlmeval]\n"
      "             [--per-sample OUT.jsonl] [--json]\n"},

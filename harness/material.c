@@ -16,7 +16,7 @@
 #include "harness/sweep_run.h"
 #include "harness/template.h"
 
-enum { PATH_SIZE = 4096, TWIN_PICTURES = 100 };
+enum { PATH_SIZE = 4096, TWIN_PICTURES = 100, GUESSED_TEXT = 64 };
 
 /* ---- paths --------------------------------------------------------------------------------------------- */
 
@@ -80,7 +80,7 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
 
 /* A plan writes nothing: a twin that is not there yet is drawn in a folder of its own that material_close
  * removes. */
-static enum status draw_scratch(struct material *material, const char *name, const char *place,
+static enum status draw_scratch(struct material *material, const char *name, const struct run *run,
                                 struct error *err)
 {
     const char *folder = getenv("TMPDIR");
@@ -94,7 +94,9 @@ static enum status draw_scratch(struct material *material, const char *name, con
     char message[512] = "";
     if (suite_write(name, material->scratch, 0, TWIN_PICTURES, message, sizeof message) != 0)
         return fail(err, BAD_INPUT, "%s", message);
-    printf("%s: not there yet; the sweep will draw it (%d pictures) in %s\n", name, TWIN_PICTURES, place);
+    fprintf(run->options->json ? stderr : stdout,
+            "%s: not there yet; the sweep will draw it (%d pictures) in %s\n", name, TWIN_PICTURES,
+            run->data_path);
     return OK;
 }
 
@@ -117,7 +119,7 @@ static enum status find_root(const char **root, struct material *material, const
         return OK;
     if (!run->options->plan)
         return draw_twin(entry->name, run->data_path, err);
-    TRY(draw_scratch(material, entry->name, run->data_path, err));
+    TRY(draw_scratch(material, entry->name, run, err));
     *root = material->scratch;
     return OK;
 }
@@ -140,7 +142,7 @@ enum status material_open(struct material *material, struct run *run, const stru
     struct benchmark_paths paths = {root, entry->questions, entry->annotations, entry->images};
     enum status status = benchmark_read(&material->data, entry->name, &paths, err);
     if (status != OK && options->plan) {
-        printf("missing: %s\n", err->text);
+        fprintf(options->json ? stderr : stdout, "missing: %s\n", err->text);
         return OK;
     }
     TRY(status);
@@ -248,8 +250,12 @@ enum status typical_input(struct plan_input *out, const struct run *run, const s
                                .n_heads = config->text.n_heads,
                                .n_kv_heads = config->text.n_kv_heads,
                                .head_dim = config->text.head_dim};
-    if (!material->open || material->n_rows == 0)
+    if (!material->open || material->n_rows == 0) { /* a plan without data: a picture and a short question */
+        out->n_visual = cell->arm->control == CONTROL_NO_IMAGE ? 0 : config->visual_per_image;
+        out->n_text = GUESSED_TEXT;
+        out->n_text_after = GUESSED_TEXT / 2;
         return OK;
+    }
     int row = material->rows[0], n_ids, n_after;
     char *prompt;
     int32_t *ids = NULL;

@@ -146,6 +146,8 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
         reason = why.text;
     if (reason && (cell->reason = memory_text(reason)) == NULL)
         return memory_failed(err, "a reason", strlen(reason));
+    if (!material->open) /* only when planning */
+        return OK;
     const struct key_parts parts = {.weights_sha = run->weights_sha,
                                     .files_sha = material->data.files_sha256,
                                     .template = material->entry->template,
@@ -221,7 +223,7 @@ static enum status run_model(struct run *run, int model, struct error *err)
 {
     enum status status = open_model(run, model, err);
     for (int i = 0; i < run->grid.n_cells && status == OK; i++)
-        if (run->grid.cells[i].model == model && run->materials[run->grid.cells[i].benchmark].open)
+        if (run->grid.cells[i].model == model)
             status = resolve_cell(run, &run->grid.cells[i], err);
     if (status == OK && run->options->plan)
         status = sweep_print_plan(run, err);
@@ -336,7 +338,7 @@ static enum status execute(struct run *run, struct error *err)
     for (int i = 0; i < run->sweep.n_models; i++)
         TRY(run_model(run, i, err));
     if (run->options->plan)
-        return OK;
+        return sweep_end_plan(run, err);
     TRY(sweep_summarise(run, err));
     TRY(sweep_print_result(run, err));
     return list_failures(run, err);
@@ -364,6 +366,7 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
     for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++)
         material_close(&run.materials[i]);
     free(run.materials);
+    json_decref(run.plan);
     grid_free(&run.grid);
     sweep_free(&run.sweep);
     free(run.store_path);

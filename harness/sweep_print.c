@@ -131,54 +131,79 @@ static int known_rows(sqlite3 *db, const struct cell *cell)
     return n;
 }
 
-static void print_benchmarks(const struct run *run)
+/* What one model's plan comes to; `benchmarks` and `cells` go into --json. */
+struct totals {
+    double apart, shared, wall_ms;
+    long long n_samples;
+    bool rate_known;
+    json_t *benchmarks, *cells;
+};
+
+static void plan_benchmarks(struct totals *totals, const struct run *run)
 {
-    printf("\n%-14s %8s %9s %9s  %s\n", "benchmark", "samples", "pictures", "missing",
-           "smallest detectable difference");
+    bool text = !run->options->json;
+    if (text)
+        printf("\n%-14s %8s %9s %9s  %s\n", "benchmark", "samples", "pictures", "missing",
+               "smallest detectable difference");
     for (int b = 0; b < run->sweep.n_benchmarks; b++) {
         const struct material *material = &run->materials[b];
         if (!material->open)
             continue;
+        const char *name = material->entry->name, *published = material->data.benchmark->published;
+        int n_pictures = count_pictures(material), n_missing = material->n_images_missing;
         double least = minimum_detectable(material->n_rows, discordance, 1);
+        json_array_append_new(totals->benchmarks,
+                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:s}", "benchmark", name, "samples",
+                                        material->n_rows, "pictures", n_pictures, "pictures_missing",
+                                        n_missing, "smallest_detectable", isnan(least) ? 1.0 : least,
+                                        "published", published));
+        if (!text)
+            continue;
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
                "clustering)\n",
-               material->entry->name, material->n_rows, count_pictures(material), material->n_images_missing,
-               100 * least, 100 * discordance);
-        if (material->n_images_missing > 0)
-            printf("%-14s pictures are published at %s\n", "", material->data.benchmark->published);
+               name, material->n_rows, n_pictures, n_missing, 100 * least, 100 * discordance);
+        if (n_missing > 0)
+            printf("%-14s pictures are published at %s\n", "", published);
     }
 }
 
-struct totals {
-    double apart, shared, wall_ms;
-    long long n_samples;
-    int n_infeasible;
-    bool rate_known;
-};
+static void plan_line(struct totals *totals, const struct run *run, const struct cell *cell, int n,
+                      int n_left, double flops)
+{
+    const char *benchmark = run->materials[cell->benchmark].entry->name, *label = cell->arm->label;
+    json_array_append_new(totals->cells, json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:s?}", "key",
+                                                   cell->key, "benchmark", benchmark, "method",
+                                                   cell->arm->method.reducer->name, "label", label, "n", n,
+                                                   "to_run", n_left, "flops", flops, "reason", cell->reason));
+    if (run->options->json)
+        return;
+    printf("%-32s %-12s %-*s ", cell->key[0] ? cell->key : "-", benchmark, label_width(run), label);
+    if (cell->reason)
+        printf("infeasible: %s\n", cell->reason);
+    else
+        printf("%6d %6d %10.4g\n", n, n_left, flops);
+}
 
-static enum status print_cell(struct totals *totals, const struct run *run, const struct cell *cell,
-                              sqlite3 *db, struct error *err)
+static enum status plan_cell(struct totals *totals, const struct run *run, const struct cell *cell,
+                             sqlite3 *db, struct error *err)
 {
     const struct material *material = &run->materials[cell->benchmark];
     int n = material->open ? material->n_rows : material->entry->limit;
     if (cell->reason) {
-        totals->n_infeasible++;
-        printf("%-32s %-12s %-*s infeasible: %s\n", cell->key, material->entry->name, label_width(run),
-               cell->arm->label, cell->reason);
+        plan_line(totals, run, cell, 0, 0, 0);
         return OK;
     }
     struct cost cost = {0};
     TRY(cost_of(&cost, run, cell, err));
     int n_known = known_rows(db, cell);
-    n_known = n_known < n ? n_known : n;
+    int n_left = n_known < n ? n - n_known : 0;
     double rate = known_rate(db, run, cell->arm->method.reducer->name);
-    printf("%-32s %-12s %-*s %6d %6d %10.4g\n", cell->key[0] ? cell->key : "-", material->entry->name,
-           label_width(run), cell->arm->label, n, n - n_known, cost.vision + cost.rest);
-    totals->n_samples += n - n_known;
-    totals->apart += (n - n_known) * (cost.vision + cost.rest);
-    totals->shared += (n - n_known) * cost.rest;
+    plan_line(totals, run, cell, n, n_left, cost.vision + cost.rest);
+    totals->n_samples += n_left;
+    totals->apart += n_left * (cost.vision + cost.rest);
+    totals->shared += n_left * cost.rest;
     totals->rate_known = totals->rate_known && !isnan(rate);
-    totals->wall_ms += isnan(rate) ? 0 : rate * (n - n_known);
+    totals->wall_ms += isnan(rate) ? 0 : rate * n_left;
     return OK;
 }
 
@@ -201,37 +226,71 @@ static double shared_vision(const struct run *run)
     return sum;
 }
 
+static void plan_totals(struct run *run, struct totals *totals)
+{
+    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int n_workers = run->options->n_workers > 0 ? run->options->n_workers : n_cores > 0 ? (int)n_cores : 1;
+    double shared = totals->shared + shared_vision(run), seconds = totals->wall_ms / 1e3 / n_workers;
+    shared = shared < totals->apart ? shared : totals->apart;
+    json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:f, s:f, s:o, s:O, s:O}", "model",
+                                               run->sweep.models[run->model], "device", vlm_device(run->vlm),
+                                               "samples", (json_int_t)totals->n_samples, "flops_apart",
+                                               totals->apart, "flops_shared", shared, "expected_s",
+                                               totals->rate_known ? json_real(seconds) : json_null(),
+                                               "benchmarks", totals->benchmarks, "cells", totals->cells));
+    if (run->options->json)
+        return;
+    printf("\n%lld samples to run; %.4g FLOPs apart, %.4g shared (answers of %d tokens)\n", totals->n_samples,
+           totals->apart, shared, ANSWER_TOKENS);
+    if (totals->rate_known && totals->n_samples > 0)
+        printf("expected time: %.0f s with %d workers, by what the store holds of this model and machine%s\n",
+               seconds, n_workers, run->sweep.timing.wanted ? ", timing pass not counted" : "");
+    else if (totals->n_samples > 0)
+        printf("expected time: not known before the store holds answers of this model on this machine\n");
+}
+
 enum status sweep_print_plan(struct run *run, struct error *err)
 {
     sqlite3 *db = NULL;
     if (file_exists(run->store_path))
         TRY(store_open_reader(&db, run->store_path, err));
-    struct totals totals = {.rate_known = true};
-    printf("sweep %s, model %s (%s), store %s%s\n", run->sweep.name, run->sweep.models[run->model],
-           vlm_device(run->vlm), run->store_path, db ? "" : " (to be made)");
-    print_benchmarks(run);
-    printf("\n%-32s %-12s %-*s %6s %6s %10s\n", "cell", "benchmark", label_width(run), "method", "n",
-           "to run", "FLOPs each");
+    struct totals totals = {.rate_known = true, .benchmarks = json_array(), .cells = json_array()};
+    if (run->plan == NULL)
+        run->plan = json_array();
+    if (!run->options->json)
+        printf("sweep %s, model %s (%s), store %s%s\n", run->sweep.name, run->sweep.models[run->model],
+               vlm_device(run->vlm), run->store_path, db ? "" : " (to be made)");
+    plan_benchmarks(&totals, run);
+    if (!run->options->json)
+        printf("\n%-32s %-12s %-*s %6s %6s %10s\n", "cell", "benchmark", label_width(run), "method", "n",
+               "to run", "FLOPs each");
     enum status status = OK;
     for (int i = 0; i < run->grid.n_cells && status == OK; i++)
         if (run->grid.cells[i].model == run->model)
-            status = print_cell(&totals, run, &run->grid.cells[i], db, err);
+            status = plan_cell(&totals, run, &run->grid.cells[i], db, err);
+    if (status == OK)
+        plan_totals(run, &totals);
+    json_decref(totals.benchmarks);
+    json_decref(totals.cells);
     sqlite3_close(db);
-    TRY(status);
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n_workers = run->options->n_workers > 0 ? run->options->n_workers : n_cores > 0 ? (int)n_cores : 1;
-    double shared = totals.shared + shared_vision(run);
-    printf("\n%lld samples to run; %.4g FLOPs apart, %.4g shared (answers of %d tokens)\n", totals.n_samples,
-           totals.apart, shared < totals.apart ? shared : totals.apart, ANSWER_TOKENS);
-    if (totals.rate_known && totals.n_samples > 0)
-        printf("expected time: %.0f s with %d workers, by what the store holds of this model and machine%s\n",
-               totals.wall_ms / 1e3 / n_workers, n_workers,
-               run->sweep.timing.wanted ? ", timing pass not counted" : "");
-    else if (totals.n_samples > 0)
-        printf("expected time: not known before the store holds answers of this model on this machine\n");
-    if (totals.n_infeasible > 0)
-        return fail(err, NOT_HELD, "%d cells are infeasible, see above", totals.n_infeasible);
-    return OK;
+    return status;
+}
+
+enum status sweep_end_plan(struct run *run, struct error *err)
+{
+    if (run->options->json) {
+        json_t *document = json_pack("{s:s, s:s, s:O}", "sweep", run->sweep.name, "store", run->store_path,
+                                     "models", run->plan);
+        if (document == NULL)
+            return memory_failed(err, "the plan", 0);
+        json_dumpf(document, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
+        putchar('\n');
+        json_decref(document);
+    }
+    int n_infeasible = 0;
+    for (int i = 0; i < run->grid.n_cells; i++)
+        n_infeasible += run->grid.cells[i].reason != NULL;
+    return n_infeasible == 0 ? OK : fail(err, NOT_HELD, "%d cells are infeasible, see above", n_infeasible);
 }
 
 /* ---- after --------------------------------------------------------------------------------------------- */

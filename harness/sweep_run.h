@@ -42,6 +42,7 @@ struct run {
     char machine[128];
 
     int n_done, n_failed;
+    json_t *plan; /* of each model, for --plan --json; NULL before */
 };
 
 /* Set by SIGINT and SIGTERM: finish what is begun. */
@@ -76,7 +77,10 @@ enum status sweep_work(struct run *run, struct error *err);
 /* ---- sweep_timing.c ---- */
 enum status sweep_timing(struct run *run, struct error *err);
 /* ---- sweep_print.c ---- */
+/* The plan for the model at work; at the end, once: --json's document, NOT_HELD where cells are infeasible.
+ */
 enum status sweep_print_plan(struct run *run, struct error *err);
+enum status sweep_end_plan(struct run *run, struct error *err);
 enum status sweep_print_result(struct run *run, struct error *err);
 /* ---- summary.c ---- */
 enum status sweep_summarise(struct run *run, struct error *err);

@@ -198,16 +198,20 @@ static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const
     json_decref(params);
 }
 
-/* Whether a number that papers tune differs among the cells of this method. */
-static bool is_tuned(const char *method, const json_t *methods)
+/* Whether two cells disagree on a number that papers tune. */
+static bool tuned_apart(const struct cell *a, const struct cell *b)
 {
     static const char *const keys[] = {"tau",   "theta", "lambda", "rater_rule", "knn",
                                        "scale", "bias",  "k",      "heads"};
-    const json_t *varied = json_object_get(json_object_get(methods, method), "varied");
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (json_object_get(varied, keys[i]) != NULL)
-            return true;
-    return false;
+    json_t *x = params_of(a), *y = params_of(b);
+    bool apart = false;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *own = json_object_get(x, keys[i]), *other = json_object_get(y, keys[i]);
+        apart |= own != NULL && other != NULL && !json_equal(own, other);
+    }
+    json_decref(x);
+    json_decref(y);
+    return apart;
 }
 
 /* --- grouping
@@ -416,18 +420,19 @@ static unsigned judge(const struct arm *arm, const struct arm *base)
 }
 
 /* The best of several settings on the very samples that chose it. */
-static bool tuned_on_test(const struct arms *arms, const struct arm *arm, const json_t *methods)
+static bool tuned_on_test(const struct arms *arms, const struct arm *arm)
 {
     const struct cell *cell = arm->members[0];
     if (isnan(arm->score) || arm_is_control_image(arm) || arm_is_chance(arm) ||
-        strcmp(cell->split, "confirm") == 0 || !is_tuned(cell->method, methods))
+        strcmp(cell->split, "confirm") == 0)
         return false;
     int rivals = 0;
     for (int i = 0; i < arms->n; i++) {
         const struct arm *other = &arms->arms[i];
         if (other == arm || other->panel != arm->panel ||
             strcmp(other->members[0]->method, cell->method) != 0 ||
-            strcmp(other->members[0]->budget, cell->budget) != 0 || arm_is_control_image(other))
+            strcmp(other->members[0]->budget, cell->budget) != 0 || arm_is_control_image(other) ||
+            !tuned_apart(cell, other->members[0]))
             continue;
         if (other->score > arm->score)
             return false;
@@ -477,7 +482,7 @@ enum status arms_build(struct arms *out, const struct cells *cells, const char *
         struct arm *arm = &out->arms[i];
         int base = out->panels[arm->panel].base;
         arm->badges = judge(arm, base >= 0 ? &out->arms[base] : NULL);
-        if (tuned_on_test(out, arm, methods))
+        if (tuned_on_test(out, arm))
             arm->badges |= BADGE_TUNED_ON_TEST;
     }
     json_decref(methods);

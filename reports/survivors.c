@@ -286,8 +286,8 @@ static void draw_legend(struct image *sheet, int x, int y)
     static const struct {
         uint32_t fill, frame;
         const char *text;
-    } rows[] = {{0x2f7fd1, 0x2f7fd1, "in colour: a token of its own"},
-                {0xe9c8a4, MERGED, "recycled: lives on in a merged token"},
+    } rows[] = {{0x2f7fd1, 0x2f7fd1, "in colour: own token"},
+                {0xe9c8a4, MERGED, "recycled into a merged token"},
                 {0xe3e7ed, 0xe3e7ed, "dropped"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct box box = {x, y - 2, 20, 20};
@@ -307,6 +307,10 @@ enum status survivors_draw(struct image *out, const struct picture *pictures, in
                            struct error *err)
 {
     ENSURE(n >= 1 && n <= SHEET_ROWS_MAX);
+    for (int i = 0; i < n; i++)
+        if (pictures[i].image.rgb == NULL)
+            return fail(err, BAD_INPUT,
+                        "a sample was asked without an image (control no-image): there is nothing to draw");
     int columns = 3, panel = 0, height = MARGIN + TITLE_HEIGHT + 44;
     for (int i = 0; i < n; i++) {
         int cuts = pictures[i].n_cuts < SHEET_CUTS_MAX ? pictures[i].n_cuts : SHEET_CUTS_MAX;

@@ -433,7 +433,6 @@ static enum status read_image(struct picture *out, const struct trace_view *trac
 static enum status read_sample(struct picture *out, const struct trace_view *trace, hid_t cell, hid_t at,
                                struct error *err)
 {
-    TRY(read_image(out, trace, at, err));
     TRY(sample_string(&out->question, trace, at, "question", err));
     TRY(sample_string(&out->answer, trace, at, "answer", err));
 
@@ -453,6 +452,9 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     out->mode = strcmp(mode, "crop") == 0 ? IMAGE_MODE_CROP : IMAGE_MODE_PAD;
     free(mode);
 
+    if (H5Lexists(at, "image", H5P_DEFAULT) == 0)
+        return OK; /* a sample asked without one: nothing to draw */
+    TRY(read_image(out, trace, at, err));
     if (!is_here(at, "cuts"))
         return OK;
     hid_t cuts = H5Gopen2(at, "cuts", H5P_DEFAULT);
@@ -502,6 +504,14 @@ enum status trace_view_picture(struct picture *out, struct trace_view *trace, co
         H5Gclose(sample);
     if (cell >= 0)
         H5Gclose(cell);
+    if (status == OK) {
+        char title[ID_MAX];
+        snprintf(title, sizeof title, "%.60s, cell %.8s", out->title, key);
+        free(out->title);
+        out->title = memory_text(title);
+        if (out->title == NULL)
+            status = memory_failed(err, "title", sizeof title);
+    }
     if (status == OK && out->question != NULL) {
         char *line_end =
             strpbrk(out->question, "\r\n"); /* what follows is the prompt's instruction, not the question */

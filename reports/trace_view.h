@@ -25,7 +25,8 @@ enum status trace_view_cells(struct names *out, struct trace_view *trace, struct
 enum status trace_view_samples(struct names *out, struct trace_view *trace, const char *key,
                                struct error *err);
 bool trace_view_has(struct trace_view *trace, const char *key, const char *id);
-/* title: "METHOD" and the params that the trace names; the caller may replace it. */
+/* title: METHOD and the beginning of the key; the caller may replace it. A sample that was asked without an
+ * image has image.rgb NULL and no cuts. */
 enum status trace_view_picture(struct picture *out, struct trace_view *trace, const char *key, const char *id,
                                struct error *err);
 void names_free(struct names *names);

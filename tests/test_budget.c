@@ -20,7 +20,7 @@ static struct plan plan_of(const char *name, const char *budget, const char *mat
                            const struct plan_input *input)
 {
     struct method method;
-    struct plan plan;
+    struct plan plan = {0};
     struct error err = {0};
     if (method_init(&method, name, &err) != OK || (budget && method_set(&method, "budget", budget, &err) != OK) ||
         method_set(&method, "match", match, &err) != OK || (key && method_set(&method, key, value, &err) != OK) ||

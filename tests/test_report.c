@@ -371,6 +371,7 @@ static void pictures_show_kept_recycled_and_dropped(void **state)
     assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "0", &err), OK);
     assert_string_equal(picture.question, "Is it red?");
     assert_int_equal(picture.n_cuts, 2);
+    assert_string_equal(picture.title, "sparse, cell k-sparse");
     assert_int_equal(picture.cuts[1].n_in, 4);
     assert_int_equal(survivors_draw(&sheet, &picture, 1, "Title", &err), OK);
 
