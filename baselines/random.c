@@ -5,7 +5,6 @@
  */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "memory.h"
 #include "reducer.h"
@@ -75,25 +74,21 @@ static enum status plan_official(struct plan *out, const struct method *method, 
     return OK;
 }
 
-/* tokens_in and tokens_out of a cut at the input are the budget itself; the shadow solves its own. */
+/* Cuts at the input; the shadow's plan is solved by the method it shadows. */
 static int plan_steps(const struct method *method, const struct plan_input *input, double budget)
 {
+    (void)method;
     (void)budget;
-    return param_is(&method->params, "at", "decoder") ? 1 : input->n_visual;
+    return input->n_visual;
 }
 
 static void plan_step(struct plan *out, double *size, const struct method *method, const struct plan_input *input,
                       double budget, int step)
 {
+    (void)method;
     (void)budget;
     *size = step + 1;
-    if (param_is(&method->params, "at", "decoder")) {
-        struct error ignored; /* no step of its own: the solver then reports the miss */
-        if (plan_shadow(out, method, input, &ignored) != OK)
-            memset(out, 0, sizeof *out);
-    } else {
-        plan_cut(out, LAYER_BEFORE, step + 1, input->n_visual, -1, 0, input->n_layers);
-    }
+    plan_cut(out, LAYER_BEFORE, step + 1, input->n_visual, -1, 0, input->n_layers);
 }
 
 static double plan_select_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)

@@ -142,6 +142,8 @@ enum status method_plan(struct plan *out, const struct method *method, const str
     double budget = method->budget.share ? method->budget.value * input->n_visual : method->budget.value;
     if (input->n_visual <= budget)
         return OK;
+    if (reducer->shadows && reducer->shadows(method)) /* its counts are the shadowed method's, whatever the match */
+        return reducer->plan_official(out, method, input, budget, err);
     switch (method->match) {
     case MATCH_OFFICIAL:
         return reducer->plan_official(out, method, input, budget, err);

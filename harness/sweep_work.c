@@ -432,6 +432,24 @@ static int by_group(const void *a, const void *b)
     return (x->cell > y->cell) - (x->cell < y->cell);
 }
 
+/* The first picture that is asked about more than once, NULL without one: two questions about one picture tell
+ * more than two pictures, so its samples are traced first. */
+static const char *paired_cluster(const struct material *material)
+{
+    for (int i = 0; i < material->n_rows; i++)
+        for (int j = i + 1; j < material->n_rows; j++)
+            if (strcmp(material->data.samples[material->rows[i]].cluster,
+                       material->data.samples[material->rows[j]].cluster) == 0)
+                return material->data.samples[material->rows[i]].cluster;
+    return NULL;
+}
+
+static bool is_in(const struct material *material, int i, const char *cluster)
+{
+    return cluster && strcmp(material->data.samples[material->rows[i]].cluster, cluster) == 0;
+}
+
+/* place: in the order of tracing, the paired picture's samples first. */
 static bool is_traced(const struct run *run, int place)
 {
     return run->sweep.trace.wanted && (run->sweep.trace.samples < 0 || place < run->sweep.trace.samples);
@@ -449,9 +467,13 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
     if (run->sweep.trace.wanted)
         TRY(trace_cell(run->trace, cell->key, cell->arm->method.reducer->name, cell->arm->params,
                        run->sweep.models[run->model], err));
+    const char *paired = run->sweep.trace.wanted ? paired_cluster(material) : NULL;
+    int n_paired = 0, n_others = 0, n_all_paired = 0;
+    for (int i = 0; i < material->n_rows; i++)
+        n_all_paired += is_in(material, i, paired);
     for (int i = 0; i < material->n_rows; i++) {
         int row = material->rows[i];
-        bool traced = is_traced(run, i);
+        bool traced = is_traced(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
         bool done = (states[row] & STORE_DONE) && (!traced || trace_has(run->trace, cell->key, row));
         if (states[row] & STORE_DONE)
             run->resumed = true;
