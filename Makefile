@@ -8,7 +8,9 @@ PACKAGES = build-essential cmake pkg-config libdnnl-dev libjansson-dev libjpeg-d
            libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
 
-.PHONY: all setup build sweep test report bench format help clean sanitize
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all setup build build-all sweep test report bench format help clean sanitize
 
 all: build
 
@@ -27,6 +29,10 @@ $(BUILD)/CMakeCache.txt: | setup
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }; mv $(BUILD).log $(BUILD)/configure.log
 
 build: setup $(BUILD)/CMakeCache.txt
+	@cmake --build $(BUILD) -j $$(nproc) --target winnow
+
+# The tests too.
+build-all: setup $(BUILD)/CMakeCache.txt
 	@cmake --build $(BUILD) -j $$(nproc)
 
 sweep: build
@@ -36,12 +42,12 @@ sweep: build
 report: build
 	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)
 
-test: build sanitize
+test: build-all sanitize
 	@ctest --test-dir $(BUILD) --output-on-failure
 
 # The same tests under the address and undefined-behaviour sanitizers.
 sanitize: setup
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)-sanitize CMAKE_FLAGS="-DWINNOW_SANITIZE=ON" build
+	@$(MAKE) BUILD=$(BUILD)-sanitize CMAKE_FLAGS="-DWINNOW_SANITIZE=ON" build-all
 	@ctest --test-dir $(BUILD)-sanitize --output-on-failure
 
 bench: build

@@ -1,5 +1,5 @@
-/* FastV (Chen et al., ECCV 2024, arXiv 2403.06764): the last token's attention in layer k−1, head mean over all keys,
- * ranks the visual tokens; after k full layers only the best stay. Ids are kept, nothing is merged.
+/* FastV (Chen et al., ECCV 2024, arXiv 2403.06764): the last token's attention in layer k−1, head mean over
+ * all keys, ranks the visual tokens; after k full layers only the best stay. Ids are kept, nothing is merged.
  *
  * The published code scores with the last row only (query=last); the SparseVLM authors' comparison used every
  * row (query=all). Static set, per-layer KV: the Hugging Face variant of the official code.
@@ -9,10 +9,21 @@
 #include "reducer.h"
 
 static const struct param fastv_params[] = {
-    {.name = "k", .type = PARAM_COUNT, .fallback = "2", .low = 1, .high = 1024,
+    {.name = "k",
+     .type = PARAM_COUNT,
+     .fallback = "2",
+     .low = 1,
+     .high = 1024,
      .doc = "full layers; the cut is before layer index k, scores come from layer k-1"},
-    {.name = "keep", .type = PARAM_COUNT, .low = 0, .high = 1e6, .doc = "visual tokens kept; default: from the budget"},
-    {.name = "query", .type = PARAM_CHOICE, .fallback = "last", .choices = "last|all",
+    {.name = "keep",
+     .type = PARAM_COUNT,
+     .low = 0,
+     .high = 1e6,
+     .doc = "visual tokens kept; default: from the budget"},
+    {.name = "query",
+     .type = PARAM_CHOICE,
+     .fallback = "last",
+     .choices = "last|all",
      .doc = "rows that score: the last, or every row (the SparseVLM authors' variant)"},
     PARAM_POSITIONS("original"),
 };
@@ -36,8 +47,8 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
 }
 
 /* The counts of the SparseVLM authors' comparison, k = 2. */
-static enum status plan_official(struct plan *out, const struct method *method, const struct plan_input *input,
-                                 double budget, struct error *err)
+static enum status plan_official(struct plan *out, const struct method *method,
+                                 const struct plan_input *input, double budget, struct error *err)
 {
     static const int table[][2] = {{192, 180}, {128, 114}, {64, 48}};
     int key = (int)floor(576 * budget / input->n_visual + 0.5);
@@ -47,7 +58,8 @@ static enum status plan_official(struct plan *out, const struct method *method, 
             return OK;
         }
     return fail(err, BAD_INPUT,
-                "method fastv has no official setting for %g of %d visual tokens (%d of 576); there are 192, 128 and 64 of "
+                "method fastv has no official setting for %g of %d visual tokens (%d of 576); there are 192, "
+                "128 and 64 of "
                 "576; use match tokens_in for any budget",
                 budget, input->n_visual, key);
 }
@@ -59,15 +71,16 @@ static int plan_steps(const struct method *method, const struct plan_input *inpu
     return input->n_visual;
 }
 
-static void plan_step(struct plan *out, double *size, const struct method *method, const struct plan_input *input,
-                      double budget, int step)
+static void plan_step(struct plan *out, double *size, const struct method *method,
+                      const struct plan_input *input, double budget, int step)
 {
     (void)budget;
     *size = step + 1;
     plan_keep(out, method, input, step + 1);
 }
 
-static double plan_select_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)
+static double plan_select_macs(const struct plan *plan, const struct method *method,
+                               const struct plan_input *input)
 {
     (void)plan;
     double n = input->n_visual + input->n_text, rows = param_is(&method->params, "query", "all") ? n : 1;

@@ -1,5 +1,5 @@
-/* Control arm: tokens drawn by chance, before layer 0, or after the same layers and to the same sequence lengths
- * (kept + clusters) as the method it shadows. A method that does not beat it has found nothing.
+/* Control arm: tokens drawn by chance, before layer 0, or after the same layers and to the same sequence
+ * lengths (kept + clusters) as the method it shadows. A method that does not beat it has found nothing.
  *
  * Chance is keyed by (seed, sample, layer), so the draw is the same on every device and in any order.
  */
@@ -11,13 +11,29 @@
 #include "rng.h"
 
 static const struct param random_params[] = {
-    {.name = "at", .type = PARAM_CHOICE, .fallback = "input", .choices = "input|decoder",
+    {.name = "at",
+     .type = PARAM_CHOICE,
+     .fallback = "input",
+     .choices = "input|decoder",
      .doc = "before layer 0, or after the layers of the method named by like"},
-    {.name = "like", .type = PARAM_CHOICE, .fallback = "sparsevlm", .choices = "sparsevlm|fastv",
+    {.name = "like",
+     .type = PARAM_CHOICE,
+     .fallback = "sparsevlm",
+     .choices = "sparsevlm|fastv",
      .doc = "the method shadowed with at=decoder"},
-    {.name = "keep", .type = PARAM_COUNT, .low = 0, .high = 1e6, .doc = "tokens kept with at=input; default: from the budget"},
-    {.name = "seed", .type = PARAM_COUNT, .low = 0, .high = 9007199254740991.0, .doc = "seed of the draw; default: --seed"},
-    {.name = "positions", .type = PARAM_CHOICE, .choices = "compact|original",
+    {.name = "keep",
+     .type = PARAM_COUNT,
+     .low = 0,
+     .high = 1e6,
+     .doc = "tokens kept with at=input; default: from the budget"},
+    {.name = "seed",
+     .type = PARAM_COUNT,
+     .low = 0,
+     .high = 9007199254740991.0,
+     .doc = "seed of the draw; default: --seed"},
+    {.name = "positions",
+     .type = PARAM_CHOICE,
+     .choices = "compact|original",
      .doc = "ids after a cut; default: those of the method shadowed, else compact"},
 };
 
@@ -60,13 +76,16 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
                                struct error *err)
 {
     if (param_is(&method->params, "at", "decoder"))
-        return fail(err, BAD_INPUT, "method random: keep goes with at=input; at=decoder takes the counts of the method shadowed");
-    plan_cut(out, LAYER_BEFORE, param_count(&method->params, "keep"), input->n_visual, -1, 0, input->n_layers);
+        return fail(
+            err, BAD_INPUT,
+            "method random: keep goes with at=input; at=decoder takes the counts of the method shadowed");
+    plan_cut(out, LAYER_BEFORE, param_count(&method->params, "keep"), input->n_visual, -1, 0,
+             input->n_layers);
     return OK;
 }
 
-static enum status plan_official(struct plan *out, const struct method *method, const struct plan_input *input,
-                                 double budget, struct error *err)
+static enum status plan_official(struct plan *out, const struct method *method,
+                                 const struct plan_input *input, double budget, struct error *err)
 {
     if (param_is(&method->params, "at", "decoder"))
         return plan_shadow(out, method, input, err);
@@ -82,8 +101,8 @@ static int plan_steps(const struct method *method, const struct plan_input *inpu
     return input->n_visual;
 }
 
-static void plan_step(struct plan *out, double *size, const struct method *method, const struct plan_input *input,
-                      double budget, int step)
+static void plan_step(struct plan *out, double *size, const struct method *method,
+                      const struct plan_input *input, double budget, int step)
 {
     (void)method;
     (void)budget;
@@ -91,7 +110,8 @@ static void plan_step(struct plan *out, double *size, const struct method *metho
     plan_cut(out, LAYER_BEFORE, step + 1, input->n_visual, -1, 0, input->n_layers);
 }
 
-static double plan_select_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)
+static double plan_select_macs(const struct plan *plan, const struct method *method,
+                               const struct plan_input *input)
 {
     (void)plan;
     (void)method;
@@ -124,7 +144,8 @@ static enum status select_tokens(struct selection *out, const struct view *view,
 const struct reducer reducer_random = {
     .name = "random",
     .doc = "control: tokens drawn by chance, at the input or on the schedule of another method",
-    .paper = "control arm; Wen et al., Token Pruning in Multimodal LLMs: Are We Solving the Right Problem?, 2025",
+    .paper =
+        "control arm; Wen et al., Token Pruning in Multimodal LLMs: Are We Solving the Right Problem?, 2025",
     .params = random_params,
     .n_params = sizeof random_params / sizeof *random_params,
     .shadows = shadows,

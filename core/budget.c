@@ -17,10 +17,14 @@ enum status budget_parse(struct budget *out, const char *text, struct error *err
     bool share = *end == '%';
     if (end == text || errno == ERANGE || !isfinite(value) || end[share] != 0 || value < 0 ||
         (!share && value != floor(value)) || (share && value > 100))
-        return fail(err, BAD_INPUT, "budget: found '%.40s', expected a number of visual tokens (192) or a share of them (33%%)",
-                    text);
+        return fail(
+            err, BAD_INPUT,
+            "budget: found '%.40s', expected a number of visual tokens (192) or a share of them (33%%)",
+            text);
     if (value == 0)
-        return fail(err, BAD_INPUT, "budget: 0 visual tokens is no reduction; use control no-image to ask without the picture");
+        return fail(
+            err, BAD_INPUT,
+            "budget: 0 visual tokens is no reduction; use control no-image to ask without the picture");
     *out = (struct budget){.given = true, .share = share, .value = share ? value / 100 : value};
     return OK;
 }

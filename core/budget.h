@@ -1,6 +1,6 @@
-/* How many visual tokens: what `budget` and `match` mean, the published tables, and the solver that finds each
- * method's own counts. A plan is made per sample, from its numbers of visual and text tokens, before the first
- * token is computed. */
+/* How many visual tokens: what `budget` and `match` mean, the published tables, and the solver that finds
+ * each method's own counts. A plan is made per sample, from its numbers of visual and text tokens, before the
+ * first token is computed. */
 #ifndef WINNOW_BUDGET_H
 #define WINNOW_BUDGET_H
 
@@ -16,7 +16,7 @@ extern const char *const match_names[]; /* official, tokens_in, tokens_out, flop
 
 struct budget {
     bool given;
-    bool share;   /* value is a share of the visual tokens (33% → .33) */
+    bool share; /* value is a share of the visual tokens (33% → .33) */
     double value;
 };
 
@@ -26,8 +26,8 @@ void budget_format(char *out, size_t size, const struct budget *budget);
 
 /* The sizes a plan depends on. */
 struct plan_input {
-    int n_visual, n_text;        /* of this sample, n_text: all tokens that are not visual */
-    int n_text_after;            /* those after the last image */
+    int n_visual, n_text; /* of this sample, n_text: all tokens that are not visual */
+    int n_text_after;     /* those after the last image */
     int n_layers, hidden, intermediate, n_heads, n_kv_heads, head_dim;
 };
 
@@ -41,15 +41,15 @@ struct plan_cut {
 };
 
 struct plan {
-    int n_cuts;   /* cuts that do something here, ascending by layer */
+    int n_cuts; /* cuts that do something here, ascending by layer */
     struct plan_cut cuts[PLAN_CUTS_MAX];
-    int n_fallen; /* cuts that fell away because the model has fewer layers */
+    int n_fallen;               /* cuts that fell away because the model has fewer layers */
     double requested, measured; /* on the matched figure; requested 0 for official or own counts */
 };
 
 /* Adds a cut to `keep` of the n tokens there are (at least 1). A keep ≥ n adds nothing. Recycling: n_rec =
- * min(n_del, int(tau · n_del) + 1) tokens go into C = min(n_rec, int(theta · n_rec) + 1) clusters; tau < 0: none.
- * Returns the tokens that leave; a layer behind the last one falls away. */
+ * min(n_del, int(tau · n_del) + 1) tokens go into C = min(n_rec, int(theta · n_rec) + 1) clusters; tau < 0:
+ * none. Returns the tokens that leave; a layer behind the last one falls away. */
 int plan_cut(struct plan *plan, int layer, int keep, int n, double tau, double theta, int n_layers);
 
 /* Visual tokens entering each of n_layers layers, and leaving it. */

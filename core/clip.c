@@ -3,8 +3,8 @@
  *   patches = Conv2d(3→d, k = s = patch, no bias);  x = [class; patches] + positions;  x = LN_pre(x)
  *   layer:  x += out(attention(LN1 x));  x += fc2(act(fc1(LN2 x)))     biases everywhere, scale 1/√head_dim
  *
- * Shapes: pixels [3, size, size] → patches [g², 3·p²] → x [1 + g², d]. vision_feature_layer says how many layers
- * run; no norm follows. The class token is dropped unless the strategy is `full`.
+ * Shapes: pixels [3, size, size] → patches [g², 3·p²] → x [1 + g², d]. vision_feature_layer says how many
+ * layers run; no norm follows. The class token is dropped unless the strategy is `full`.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,37 +22,41 @@ enum status clip_load(struct clip *out, struct loader *loader, const char *prefi
     TRY(load_weight(&out->patch_embedding, loader, NAME("%sembeddings.patch_embedding.weight", prefix), 4,
                     (int64_t[]){d, 3, p, p}, err));
     TRY(load_vector(&out->class_embedding, loader, NAME("%sembeddings.class_embedding", prefix), 1, &d, err));
-    TRY(load_vector(&out->position_embedding, loader, NAME("%sembeddings.position_embedding.weight", prefix), 2,
-                    (int64_t[]){n, d}, err));
+    TRY(load_vector(&out->position_embedding, loader, NAME("%sembeddings.position_embedding.weight", prefix),
+                    2, (int64_t[]){n, d}, err));
     TRY(load_vector(&out->pre_norm_weight, loader, NAME("%spre_layrnorm.weight", prefix), 1, &d, err));
     TRY(load_vector(&out->pre_norm_bias, loader, NAME("%spre_layrnorm.bias", prefix), 1, &d, err));
     out->layers = memory_zero((size_t)config->vision.n_used_layers, sizeof *out->layers);
     if (out->layers == NULL)
-        return memory_failed(err, "vision layers", (size_t)config->vision.n_used_layers * sizeof *out->layers);
+        return memory_failed(err, "vision layers",
+                             (size_t)config->vision.n_used_layers * sizeof *out->layers);
     for (int l = 0; l < config->vision.n_used_layers; l++) {
         struct clip_layer *layer = &out->layers[l];
         const struct {
             const char *name;
             struct weight *weight;
             int64_t n_out, n_in;
-        } weights[] = {{"self_attn.q_proj", &layer->q, d, d},   {"self_attn.k_proj", &layer->k, d, d},
-                       {"self_attn.v_proj", &layer->v, d, d},   {"self_attn.out_proj", &layer->out, d, d},
-                       {"mlp.fc1", &layer->fc1, m, d},          {"mlp.fc2", &layer->fc2, d, m}};
+        } weights[] = {{"self_attn.q_proj", &layer->q, d, d}, {"self_attn.k_proj", &layer->k, d, d},
+                       {"self_attn.v_proj", &layer->v, d, d}, {"self_attn.out_proj", &layer->out, d, d},
+                       {"mlp.fc1", &layer->fc1, m, d},        {"mlp.fc2", &layer->fc2, d, m}};
         const struct {
             const char *name;
             float **vector;
             int64_t n;
-        } vectors[] = {{"self_attn.q_proj.bias", &layer->q_bias, d},   {"self_attn.k_proj.bias", &layer->k_bias, d},
-                       {"self_attn.v_proj.bias", &layer->v_bias, d},   {"self_attn.out_proj.bias", &layer->out_bias, d},
-                       {"mlp.fc1.bias", &layer->fc1_bias, m},          {"mlp.fc2.bias", &layer->fc2_bias, d},
-                       {"layer_norm1.weight", &layer->norm1_weight, d}, {"layer_norm1.bias", &layer->norm1_bias, d},
-                       {"layer_norm2.weight", &layer->norm2_weight, d}, {"layer_norm2.bias", &layer->norm2_bias, d}};
+        } vectors[] = {
+            {"self_attn.q_proj.bias", &layer->q_bias, d},    {"self_attn.k_proj.bias", &layer->k_bias, d},
+            {"self_attn.v_proj.bias", &layer->v_bias, d},    {"self_attn.out_proj.bias", &layer->out_bias, d},
+            {"mlp.fc1.bias", &layer->fc1_bias, m},           {"mlp.fc2.bias", &layer->fc2_bias, d},
+            {"layer_norm1.weight", &layer->norm1_weight, d}, {"layer_norm1.bias", &layer->norm1_bias, d},
+            {"layer_norm2.weight", &layer->norm2_weight, d}, {"layer_norm2.bias", &layer->norm2_bias, d}};
         for (unsigned i = 0; i < sizeof weights / sizeof *weights; i++)
-            TRY(load_weight(weights[i].weight, loader, NAME("%sencoder.layers.%d.%s.weight", prefix, l, weights[i].name), 2,
+            TRY(load_weight(weights[i].weight, loader,
+                            NAME("%sencoder.layers.%d.%s.weight", prefix, l, weights[i].name), 2,
                             (int64_t[]){weights[i].n_out, weights[i].n_in}, err));
         for (unsigned i = 0; i < sizeof vectors / sizeof *vectors; i++)
-            TRY(load_vector(vectors[i].vector, loader, NAME("%sencoder.layers.%d.%s", prefix, l, vectors[i].name), 1,
-                            &vectors[i].n, err));
+            TRY(load_vector(vectors[i].vector, loader,
+                            NAME("%sencoder.layers.%d.%s", prefix, l, vectors[i].name), 1, &vectors[i].n,
+                            err));
     }
 #undef NAME
     return OK;
@@ -62,14 +66,16 @@ void clip_free(struct clip *clip, const struct vlm *vlm)
 {
     const struct ops *ops = vlm->ops;
     ops->weight_free(&clip->patch_embedding);
-    float *own[] = {clip->class_embedding, clip->position_embedding, clip->pre_norm_weight, clip->pre_norm_bias};
+    float *own[] = {clip->class_embedding, clip->position_embedding, clip->pre_norm_weight,
+                    clip->pre_norm_bias};
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++)
         ops->release(own[i]);
     for (int l = 0; clip->layers && l < vlm->config.vision.n_used_layers; l++) {
         struct clip_layer *layer = &clip->layers[l];
         struct weight *weights[] = {&layer->q, &layer->k, &layer->v, &layer->out, &layer->fc1, &layer->fc2};
-        float *vectors[] = {layer->norm1_weight, layer->norm1_bias, layer->norm2_weight, layer->norm2_bias, layer->q_bias,
-                            layer->k_bias,       layer->v_bias,     layer->out_bias,     layer->fc1_bias,   layer->fc2_bias};
+        float *vectors[] = {layer->norm1_weight, layer->norm1_bias, layer->norm2_weight, layer->norm2_bias,
+                            layer->q_bias,       layer->k_bias,     layer->v_bias,       layer->out_bias,
+                            layer->fc1_bias,     layer->fc2_bias};
         for (unsigned i = 0; i < sizeof weights / sizeof *weights; i++)
             ops->weight_free(weights[i]);
         for (unsigned i = 0; i < sizeof vectors / sizeof *vectors; i++)
@@ -128,6 +134,8 @@ enum status clip_forward(struct session *session, const struct tap *tap, float *
 uint64_t clip_macs(const struct vlm_config *config)
 {
     uint64_t d = (uint64_t)config->vision.hidden, m = (uint64_t)config->vision.intermediate;
-    uint64_t p = (uint64_t)config->vision.patch, g = (uint64_t)config->grid_rows * (uint64_t)config->grid_cols, n = g + 1;
-    return g * d * 3 * p * p + (uint64_t)config->vision.n_used_layers * (n * 4 * d * d + 2 * n * n * d + 2 * n * d * m);
+    uint64_t p = (uint64_t)config->vision.patch,
+             g = (uint64_t)config->grid_rows * (uint64_t)config->grid_cols, n = g + 1;
+    return g * d * 3 * p * p +
+           (uint64_t)config->vision.n_used_layers * (n * 4 * d * d + 2 * n * n * d + 2 * n * d * m);
 }

@@ -1,5 +1,5 @@
-/* config.json of the family llava-1.5 in the Hugging Face layout: the file is a diff against class defaults, so
- * the defaults of LlamaConfig, CLIPVisionConfig and LlavaConfig (transformers) stand here as tables.
+/* config.json of the family llava-1.5 in the Hugging Face layout: the file is a diff against class defaults,
+ * so the defaults of LlamaConfig, CLIPVisionConfig and LlavaConfig (transformers) stand here as tables.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,8 @@ static enum status activation_parse(enum activation *out, const char *text, cons
             *out = table[i].kind;
             return OK;
         }
-    return fail(err, BAD_INPUT, "%s: %s is '%.60s', expected quick_gelu, gelu, gelu_new, gelu_pytorch_tanh or silu", name,
+    return fail(err, BAD_INPUT,
+                "%s: %s is '%.60s', expected quick_gelu, gelu, gelu_new, gelu_pytorch_tanh or silu", name,
                 key, text);
 }
 
@@ -35,7 +36,8 @@ struct int_row {
     int64_t fallback, high;
 };
 
-static enum status ints_read(const struct int_row *rows, int n, const json_t *object, const char *name, struct error *err)
+static enum status ints_read(const struct int_row *rows, int n, const json_t *object, const char *name,
+                             struct error *err)
 {
     for (int i = 0; i < n; i++) {
         int64_t value;
@@ -46,8 +48,8 @@ static enum status ints_read(const struct int_row *rows, int n, const json_t *ob
 }
 
 /* An object member, `fallback` when absent or null. */
-static enum status object_get(const json_t **out, const json_t *object, const char *key, const json_t *fallback,
-                              const char *name, struct error *err)
+static enum status object_get(const json_t **out, const json_t *object, const char *key,
+                              const json_t *fallback, const char *name, struct error *err)
 {
     const json_t *member = json_object_get(object, key);
     *out = member == NULL || json_is_null(member) ? fallback : member;
@@ -75,7 +77,9 @@ static enum status rope_read(struct vlm_config *c, const json_t *text, const cha
     if (strcmp(type, "linear") == 0)
         TRY(json_double(&c->text.rope_scale, scaling, "factor", 1, name, err));
     else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0)
-        return fail(err, BAD_INPUT, "%s: rope scaling '%.40s' is not supported, expected default, linear or dynamic", name, type);
+        return fail(err, BAD_INPUT,
+                    "%s: rope scaling '%.40s' is not supported, expected default, linear or dynamic", name,
+                    type);
     if (!(c->text.rope_scale > 0) || !(c->text.rope_theta > 0))
         return fail(err, BAD_INPUT, "%s: rope_theta and the scaling factor must be positive", name);
     return OK;
@@ -96,10 +100,13 @@ static enum status text_read(struct vlm_config *c, const json_t *text, const cha
     TRY(ints_read(rows, sizeof rows / sizeof *rows, text, name, err));
     const struct int_row derived[] = {
         {"num_key_value_heads", &c->text.n_kv_heads, c->text.n_heads, LIMIT_HEADS},
-        {"head_dim", &c->text.head_dim, c->text.hidden / c->text.n_heads > 0 ? c->text.hidden / c->text.n_heads : 1, 1024}};
+        {"head_dim", &c->text.head_dim,
+         c->text.hidden / c->text.n_heads > 0 ? c->text.hidden / c->text.n_heads : 1, 1024}};
     TRY(ints_read(derived, 2, text, name, err));
     if (c->text.n_heads % c->text.n_kv_heads != 0 || c->text.head_dim % 2 != 0)
-        return fail(err, BAD_INPUT, "%s: %d heads on %d key-value heads of %d do not fit; heads must divide evenly and head_dim be even",
+        return fail(err, BAD_INPUT,
+                    "%s: %d heads on %d key-value heads of %d do not fit; heads must divide evenly and "
+                    "head_dim be even",
                     name, c->text.n_heads, c->text.n_kv_heads, c->text.head_dim);
     double eps;
     TRY(json_double(&eps, text, "rms_norm_eps", 1e-6, name, err));
@@ -111,30 +118,35 @@ static enum status text_read(struct vlm_config *c, const json_t *text, const cha
     TRY(json_bool(&attention_bias, text, "attention_bias", false, name, err));
     TRY(json_bool(&mlp_bias, text, "mlp_bias", false, name, err));
     if (attention_bias || mlp_bias)
-        return fail(err, BAD_INPUT, "%s: attention_bias or mlp_bias is true; biases in the decoder are not supported", name);
+        return fail(err, BAD_INPUT,
+                    "%s: attention_bias or mlp_bias is true; biases in the decoder are not supported", name);
     return rope_read(c, text, name, err);
 }
 
 /* Where the file has no vision_config, LlavaConfig's own defaults hold, not CLIPVisionConfig's. */
-static enum status vision_read(struct vlm_config *c, const json_t *vision, bool absent, int feature_layer, const char *name,
-                               struct error *err)
+static enum status vision_read(struct vlm_config *c, const json_t *vision, bool absent, int feature_layer,
+                               const char *name, struct error *err)
 {
     const char *type, *activation;
     TRY(json_str(&type, vision, "model_type", "clip_vision_model", name, err));
     if (strcmp(type, "clip_vision_model") != 0)
-        return fail(err, BAD_INPUT, "%s: vision_config.model_type is '%.60s', expected clip_vision_model", name, type);
+        return fail(err, BAD_INPUT, "%s: vision_config.model_type is '%.60s', expected clip_vision_model",
+                    name, type);
     int channels;
-    const struct int_row rows[] = {{"hidden_size", &c->vision.hidden, absent ? 1024 : 768, LIMIT_HIDDEN},
-                                   {"intermediate_size", &c->vision.intermediate, absent ? 4096 : 3072, 4 * LIMIT_HIDDEN},
-                                   {"num_hidden_layers", &c->vision.n_layers, absent ? 24 : 12, LIMIT_LAYERS},
-                                   {"num_attention_heads", &c->vision.n_heads, absent ? 16 : 12, LIMIT_HEADS},
-                                   {"image_size", &c->vision.image_size, absent ? 336 : 224, 4096},
-                                   {"patch_size", &c->vision.patch, absent ? 14 : 32, 4096},
-                                   {"num_channels", &channels, 3, 3}};
+    const struct int_row rows[] = {
+        {"hidden_size", &c->vision.hidden, absent ? 1024 : 768, LIMIT_HIDDEN},
+        {"intermediate_size", &c->vision.intermediate, absent ? 4096 : 3072, 4 * LIMIT_HIDDEN},
+        {"num_hidden_layers", &c->vision.n_layers, absent ? 24 : 12, LIMIT_LAYERS},
+        {"num_attention_heads", &c->vision.n_heads, absent ? 16 : 12, LIMIT_HEADS},
+        {"image_size", &c->vision.image_size, absent ? 336 : 224, 4096},
+        {"patch_size", &c->vision.patch, absent ? 14 : 32, 4096},
+        {"num_channels", &channels, 3, 3}};
     TRY(ints_read(rows, sizeof rows / sizeof *rows, vision, name, err));
     if (channels != 3 || c->vision.hidden % c->vision.n_heads != 0 || c->vision.image_size < c->vision.patch)
-        return fail(err, BAD_INPUT, "%s: vision_config does not fit together: %d channels, hidden %d on %d heads, image %d, patch %d",
-                    name, channels, c->vision.hidden, c->vision.n_heads, c->vision.image_size, c->vision.patch);
+        return fail(
+            err, BAD_INPUT,
+            "%s: vision_config does not fit together: %d channels, hidden %d on %d heads, image %d, patch %d",
+            name, channels, c->vision.hidden, c->vision.n_heads, c->vision.image_size, c->vision.patch);
     double eps;
     TRY(json_double(&eps, vision, "layer_norm_eps", 1e-5, name, err));
     c->vision.eps = (float)eps;
@@ -143,8 +155,8 @@ static enum status vision_read(struct vlm_config *c, const json_t *vision, bool 
     /* hidden_states[0] enters layer 0 and hidden_states[n] leaves the last: index k needs k layers */
     int used = feature_layer < 0 ? c->vision.n_layers + 1 + feature_layer : feature_layer;
     if (used < 0 || used > c->vision.n_layers)
-        return fail(err, BAD_INPUT, "%s: vision_feature_layer %d does not exist in a tower of %d layers", name, feature_layer,
-                    c->vision.n_layers);
+        return fail(err, BAD_INPUT, "%s: vision_feature_layer %d does not exist in a tower of %d layers",
+                    name, feature_layer, c->vision.n_layers);
     c->vision.n_used_layers = used;
     return OK;
 }
@@ -176,15 +188,19 @@ static enum status eos_read(struct vlm_config *c, const json_t *holder, const ch
 }
 
 /* `empty` stands for text_config and vision_config where the file has none. */
-static enum status config_parse(struct vlm_config *c, const json_t *root, const json_t *empty, const char *name,
-                                struct error *err)
+static enum status config_parse(struct vlm_config *c, const json_t *root, const json_t *empty,
+                                const char *name, struct error *err)
 {
     if (json_object_get(root, "mm_projector_type") || json_object_get(root, "mm_vision_tower"))
-        return fail(err, BAD_INPUT, "%s: this is the original LLaVA layout; the Hugging Face layout (llava-hf/...) is supported", name);
+        return fail(
+            err, BAD_INPUT,
+            "%s: this is the original LLaVA layout; the Hugging Face layout (llava-hf/...) is supported",
+            name);
     const char *type, *activation, *strategy;
     TRY(json_str(&type, root, "model_type", "", name, err));
     if (strcmp(type, "llava") != 0)
-        return fail(err, BAD_INPUT, "%s: model_type is '%.60s', expected llava; see `winnow list families`", name, type);
+        return fail(err, BAD_INPUT, "%s: model_type is '%.60s', expected llava; see `winnow list families`",
+                    name, type);
     c->family = "llava-1.5";
     const json_t *text, *vision;
     TRY(object_get(&text, root, "text_config", empty, name, err));
@@ -197,7 +213,8 @@ static enum status config_parse(struct vlm_config *c, const json_t *root, const 
     TRY(vision_read(c, vision, vision == empty, (int)feature_layer, name, err));
     TRY(json_str(&strategy, root, "vision_feature_select_strategy", "default", name, err));
     if (strcmp(strategy, "default") != 0 && strcmp(strategy, "full") != 0)
-        return fail(err, BAD_INPUT, "%s: vision_feature_select_strategy is '%.40s', expected default or full", name, strategy);
+        return fail(err, BAD_INPUT, "%s: vision_feature_select_strategy is '%.40s', expected default or full",
+                    name, strategy);
     c->keep_cls = strcmp(strategy, "full") == 0;
     TRY(json_str(&activation, root, "projector_hidden_act", "gelu", name, err));
     TRY(activation_parse(&c->projector_activation, activation, "projector_hidden_act", name, err));
@@ -210,8 +227,8 @@ static enum status config_parse(struct vlm_config *c, const json_t *root, const 
     c->n_eos = 1;
     TRY(eos_read(c, text, "eos_token_id", name, err));
     if (c->image_token >= c->text.vocabulary)
-        return fail(err, BAD_INPUT, "%s: image token %d lies outside the vocabulary of %d", name, c->image_token,
-                    c->text.vocabulary);
+        return fail(err, BAD_INPUT, "%s: image token %d lies outside the vocabulary of %d", name,
+                    c->image_token, c->text.vocabulary);
     config_finish(c);
     return OK;
 }
@@ -238,7 +255,7 @@ enum status config_read(struct vlm_config *out, const char *dir, struct error *e
     return status;
 }
 
-/* ---- geometries without a checkpoint --------------------------------------------------------------------- */
+/* ---- geometries without a checkpoint -------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -293,12 +310,16 @@ enum status config_geometry(struct vlm_config *out, const char *name, struct err
             char *end;
             long layers = strtol(colon + 1, &end, 10);
             if (*end != 0 || layers < 1 || layers > LIMIT_LAYERS)
-                return fail(err, BAD_INPUT, "geometry '%.80s': expected a number of layers from 1 to %d after the colon", name,
-                            LIMIT_LAYERS);
+                return fail(err, BAD_INPUT,
+                            "geometry '%.80s': expected a number of layers from 1 to %d after the colon",
+                            name, LIMIT_LAYERS);
             out->text.n_layers = (int)layers;
         }
         config_finish(out);
         return OK;
     }
-    return fail(err, BAD_INPUT, "unknown geometry '%.80s'; there are llava-1.5-7b, llava-1.5-13b and miniature, each with :LAYERS", name);
+    return fail(
+        err, BAD_INPUT,
+        "unknown geometry '%.80s'; there are llava-1.5-7b, llava-1.5-13b and miniature, each with :LAYERS",
+        name);
 }

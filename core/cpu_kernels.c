@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "cpu_functions.h"
 #include "cpu_vector.h"
 
 enum { TILE_ROWS = 6, PANEL = 2 * W, ROWS_ROOM = (ATTENTION_ROWS + W - 1) / W * W };
@@ -87,8 +88,7 @@ struct progress {
     int n_tile[ROWS_ROOM];    /* keys of this page that some row of its tile sees */
 };
 
-/* p [n_keys] = logits of one page in units of 1, −∞ from n_seen on; returns the greatest of them and `most`.
- */
+/* p [n_keys] = scale·p, −∞ from n_seen on; returns the greatest of them and `most`. */
 static inline float scale_page(float *p, float most, float scale, int n_seen, int n_keys)
 {
     const vec NOTHING = splat(-INFINITY);
@@ -166,8 +166,7 @@ static void finish_row(float *y, const float *sum, float total, int d)
         y[k] = sum[k] * factor + 0.0f;
 }
 
-/* What the rows see of the page that begins at position `first`. Rows of padding see what the last row sees.
- */
+/* What the rows see of the page that begins at `first`; rows of padding see what the last one does. */
 static void see_page(struct progress *rows, const struct attention_task *task, int first, int n_rows)
 {
     for (int i = 0; i < n_rows; i++) {
@@ -506,46 +505,6 @@ static void add_scaled(float *y, const float *x, float scale, int n)
 {
     for (int i = 0; i < n; i++)
         y[i] += scale * x[i];
-}
-
-static inline vec sigmoid(vec x)
-{
-    return splat(1.0f) / (splat(1.0f) + exp_vec(-x));
-}
-
-static inline vec quick_gelu(vec x)
-{
-    return x * sigmoid(x * splat(1.702f));
-}
-
-static inline vec silu(vec x)
-{
-    return x * sigmoid(x);
-}
-
-/* 0.5·(1 + tanh u) is sigmoid(2u) */
-static inline vec gelu_tanh(vec x)
-{
-    vec u = fma_vec(x * x, x * splat(0.044715f), x);
-    return x * sigmoid(u * splat(1.59576912160573071f));
-}
-
-/* x·Φ(x) through erfc(z) = t·e^(poly(t) − z²), t = 1/(1 + z/2), z = |x|/√2: own minimax fit of degree 9,
- * relative error 5e-8 for all z. */
-static inline vec gelu(vec x)
-{
-    static const float POLY[] = {0.1539582759141922f,  -0.7301804423332214f, 1.2733428478240967f,
-                                 -0.8521027565002441f, 0.04915855824947357f, -0.06776702404022217f,
-                                 0.05815616250038147f, 0.38170328736305237f, 0.9992073774337769f,
-                                 -1.2654762268066406f};
-    vec z = choose(x < splat(0.0f), -x, x) * splat(0.70710678118654752f);
-    vec t = splat(1.0f) / fma_vec(z, splat(0.5f), splat(1.0f));
-    vec poly = splat(POLY[0]);
-#pragma GCC unroll 9
-    for (int i = 1; i < 10; i++)
-        poly = fma_vec(poly, t, splat(POLY[i]));
-    vec half_erfc = splat(0.5f) * t * exp_vec(fma_vec(-z, z, poly));
-    return x * choose(x < splat(0.0f), half_erfc, splat(1.0f) - half_erfc);
 }
 
 /* The last elements go through a padded vector: where an element stands does not change its bits. */

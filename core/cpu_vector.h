@@ -1,5 +1,5 @@
 /* Vectors of the instruction set that this file is compiled for: arithmetic by the compiler's vector
- * extension, fused multiply-add and maximum by name, and exp. W lanes: 16 (AVX-512F), 8 (AVX2 and FMA),
+ * extension, fused multiply-add, extremes and folds by name. W lanes: 16 (AVX-512F), 8 (AVX2 and FMA),
  * else 4.
  *
  * -ffp-contract=off goes with it: the compiler must not fuse in one place and not in another. */
@@ -106,8 +106,7 @@ static inline vec min_vec(vec a, vec b)
 #endif
 }
 
-/* Four lanes to one, and W lanes to four: halves are folded onto each other, in the same order for every row.
- */
+/* Four lanes to one, and W lanes to four: halves are folded onto each other, always in this order. */
 typedef float vec4 __attribute__((vector_size(16)));
 typedef int32_t ivec4 __attribute__((vector_size(16)));
 
@@ -155,34 +154,6 @@ static inline float max_lanes(vec x)
         for (int i = 0; i < n; i++)
             parts[i] = max_vec4(parts[i], parts[i + n]);
     return max_four(parts[0]);
-}
-
-/* e^x to 1 ulp or so: x = n·ln 2 + r, |r| ≤ ln 2 / 2, e^r = 1 + r + r²·poly(r) (own minimax fit of degree 4,
- * relative error 3e-9), times 2^n. Below −87.33, where e^x is no normal float, and at −∞: 0. Above 88.7: the
- * value there, which no caller reaches. NaN stays NaN: max_vec and min_vec give their second argument for it.
- */
-static inline vec exp_vec(vec x)
-{
-    const vec LOWEST = splat(-87.33f), HIGHEST = splat(88.7f);
-    vec clamped = min_vec(HIGHEST, max_vec(LOWEST, x));
-
-    const vec ROUNDER =
-        splat(12582912.0f); /* 1.5·2^23: adding it leaves the rounded integer in the low bits */
-    vec shifted = fma_vec(clamped, splat(1.44269504088896341f), ROUNDER);
-    vec n = shifted - ROUNDER;
-    vec r = fma_vec(n, splat(-0.693359375f),
-                    clamped); /* ln 2 in two parts: n times the first, of 9 bits, is exact */
-    r = fma_vec(n, splat(2.12194440054690583e-4f), r);
-
-    vec poly = splat(0.001381459878757596f);
-    poly = fma_vec(poly, r, splat(0.008368716575205326f));
-    poly = fma_vec(poly, r, splat(0.04166838899254799f));
-    poly = fma_vec(poly, r, splat(0.1666652113199234f));
-    poly = fma_vec(poly, r, splat(0.4999999403953552f));
-    vec power = fma_vec(poly, r * r, r) + splat(1.0f);
-    vec two_to_n = (vec)(((ivec)shifted << 23) + 0x3F800000); /* the shift drops all but n */
-    ivec is_low = x < LOWEST;
-    return (vec)((ivec)(power * two_to_n) & ~is_low);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* A cut between two decoder layers: the method chooses, the runtime acts.
  *
- * Scores come from the attention of the layer just run, through its log-sum-exp; the successor of the sequence is
- * built in place of the old: kept tokens in order, clusters at the end of the last visual span.
+ * Scores come from the attention of the layer just run, through its log-sum-exp; the successor of the
+ * sequence is built in place of the old: kept tokens in order, clusters at the end of the last visual span.
  */
 #include <stdio.h>
 #include <string.h>
@@ -137,8 +137,8 @@ static int rows_of(int32_t *out, const struct run *run, enum score_rows rows)
 }
 
 /* work.score of the visual tokens from the attention of `layer`. Returns the number of rows in *n_rows. */
-static enum status score_tokens(struct view *view, struct run *run, const struct score_request *request, int layer,
-                                struct error *err)
+static enum status score_tokens(struct view *view, struct run *run, const struct score_request *request,
+                                int layer, struct error *err)
 {
     struct session *s = run->session;
     struct workspace *w = &s->work;
@@ -156,26 +156,27 @@ static enum status score_tokens(struct view *view, struct run *run, const struct
         for (int i = 0; i < n; i++)
             host[i] = i;
         ops->upload(&s->compute, keys, host, (size_t)n * sizeof *host);
-        ops->attention_score(&s->compute, w->scratch, NULL, w->q, w->lse, &kv, rows, keys, view->n_rows, n, n, 0, n_heads);
+        ops->attention_score(&s->compute, w->scratch, NULL, w->q, w->lse, &kv, rows, keys, view->n_rows, n, n,
+                             0, n_heads);
         ops->gather_rows(&s->compute, w->score, w->scratch, view->visual, n_visual, 1);
     } else {
-        ops->attention_score(&s->compute, w->score, NULL, w->q, w->lse, &kv, rows, view->visual, view->n_rows, n_visual, n, 0,
-                             n_heads);
+        ops->attention_score(&s->compute, w->score, NULL, w->q, w->lse, &kv, rows, view->visual, view->n_rows,
+                             n_visual, n, 0, n_heads);
     }
     view->score = w->score;
     free(host);
     return OK;
 }
 
-/* ---- acting on a selection ------------------------------------------------------------------------------- */
+/* ---- acting on a selection ------------------------------------------------------------------ */
 
 /* Host copies of a selection. */
 struct choice {
     int32_t *block, *kept, *recycled, *group, *centres, *visual;
 };
 
-static enum status choice_download(struct choice *out, struct session *s, const struct selection *selection, int n_visual,
-                                   struct error *err)
+static enum status choice_download(struct choice *out, struct session *s, const struct selection *selection,
+                                   int n_visual, struct error *err)
 {
     size_t n = (size_t)n_visual;
     out->block = memory_alloc(4 * n, sizeof *out->block);
@@ -187,9 +188,11 @@ static enum status choice_download(struct choice *out, struct session *s, const 
     out->centres = out->block + 3 * n;
     const struct ops *ops = s->vlm->ops;
     ops->download(&s->compute, out->kept, selection->kept, (size_t)selection->n_kept * sizeof(int32_t));
-    ops->download(&s->compute, out->recycled, selection->recycled, (size_t)selection->n_recycled * sizeof(int32_t));
+    ops->download(&s->compute, out->recycled, selection->recycled,
+                  (size_t)selection->n_recycled * sizeof(int32_t));
     ops->download(&s->compute, out->group, selection->group, (size_t)selection->n_recycled * sizeof(int32_t));
-    ops->download(&s->compute, out->centres, selection->centres, (size_t)selection->n_clusters * sizeof(int32_t));
+    ops->download(&s->compute, out->centres, selection->centres,
+                  (size_t)selection->n_clusters * sizeof(int32_t));
     return OK;
 }
 
@@ -244,8 +247,8 @@ static enum status rows_move(struct run *run, const struct selection *selection,
         for (int i = 0; i < selection->n_recycled; i++)
             host[i] = choice->visual[choice->recycled[i]];
         ops->upload(&s->compute, device, host, (size_t)selection->n_recycled * sizeof *host);
-        ops->merge_rows(&s->compute, w->next + (size_t)before * d, w->x, device, selection->group, selection->weight,
-                        selection->n_recycled, selection->n_clusters, (int)d);
+        ops->merge_rows(&s->compute, w->next + (size_t)before * d, w->x, device, selection->group,
+                        selection->weight, selection->n_recycled, selection->n_clusters, (int)d);
     }
     free(host);
 
@@ -314,7 +317,8 @@ static enum status record_keep(struct run *run, const struct view *view, const s
         r->score = memory_alloc((size_t)r->n_in, sizeof *r->score);
         if (r->score == NULL)
             return memory_failed(err, "scores", (size_t)r->n_in * sizeof(float));
-        run->session->vlm->ops->download(&run->session->compute, r->score, view->score, (size_t)r->n_in * sizeof(float));
+        run->session->vlm->ops->download(&run->session->compute, r->score, view->score,
+                                         (size_t)r->n_in * sizeof(float));
     }
     return OK;
 }
@@ -324,8 +328,10 @@ static uint64_t cut_macs(const struct run *run, const struct view *view, const s
                          const struct selection *selection)
 {
     const struct vlm_config *config = &run->session->vlm->config;
-    uint64_t query = (uint64_t)config->text.n_heads * (uint64_t)config->text.head_dim, d = (uint64_t)config->text.hidden;
-    uint64_t keys = (uint64_t)(request->all_keys ? view->sequence->n : view->n_visual), n = (uint64_t)selection->n_recycled;
+    uint64_t query = (uint64_t)config->text.n_heads * (uint64_t)config->text.head_dim,
+             d = (uint64_t)config->text.hidden;
+    uint64_t keys = (uint64_t)(request->all_keys ? view->sequence->n : view->n_visual),
+             n = (uint64_t)selection->n_recycled;
     return query * (uint64_t)view->n_rows * keys + (selection->n_clusters > 0 ? n * n * d + n * d : 0);
 }
 
@@ -422,8 +428,9 @@ enum status attention_record(struct run *run, int layer, struct error *err)
     sequence_visual(host, &run->sequence);
     ops->upload(&s->compute, index_at(s, INDEX_VISUAL), host, (size_t)n_visual * sizeof *host);
     struct kv_view kv = kv_view(&s->kv, layer, n);
-    ops->attention_score(&s->compute, s->work.score, matrix, s->work.q, s->work.lse, &kv, index_at(s, INDEX_ROWS),
-                         index_at(s, INDEX_VISUAL), n_rows, n_visual, n, 0, s->vlm->config.text.n_heads);
+    ops->attention_score(&s->compute, s->work.score, matrix, s->work.q, s->work.lse, &kv,
+                         index_at(s, INDEX_ROWS), index_at(s, INDEX_VISUAL), n_rows, n_visual, n, 0,
+                         s->vlm->config.text.n_heads);
     ops->download(&s->compute, data, matrix, n_floats * sizeof(float));
     ops->release(matrix);
     free(host);

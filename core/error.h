@@ -18,9 +18,9 @@
 
 enum status {
     OK = 0,
-    NOT_HELD = 1,    /* it ran, but what it was asked to establish does not hold */
-    BAD_INPUT = 2,   /* command line, file, data, checkpoint, impossible budget: nothing was written */
-    NO_MACHINE = 3,  /* the machine lacks something: device, memory, disk */
+    NOT_HELD = 1,     /* it ran, but what it was asked to establish does not hold */
+    BAD_INPUT = 2,    /* command line, file, data, checkpoint, impossible budget: nothing was written */
+    NO_MACHINE = 3,   /* the machine lacks something: device, memory, disk */
     INTERRUPTED = 130 /* stopped by a signal, resumable */
 };
 

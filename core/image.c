@@ -30,7 +30,8 @@
 /* A progressive JPEG may repeat scans without end, each a pass over the whole picture; real ones have 10. */
 #define JPEG_MAX_SCANS 500
 
-static enum status size_check(int64_t width, int64_t height, struct error *err) {
+static enum status size_check(int64_t width, int64_t height, struct error *err)
+{
     int64_t longer = width > height ? width : height, shorter = width > height ? height : width;
     if (shorter < 1)
         return fail(err, BAD_INPUT, "the picture is %lld x %lld pixels: it has no pixels", (long long)width,
@@ -49,7 +50,8 @@ static enum status size_check(int64_t width, int64_t height, struct error *err) 
 }
 
 /* Checks the size, then allocates; the pixels are not set. */
-static enum status image_alloc(struct image *out, int64_t width, int64_t height, struct error *err) {
+static enum status image_alloc(struct image *out, int64_t width, int64_t height, struct error *err)
+{
     *out = (struct image){0};
     TRY(size_check(width, height, err));
     size_t n_bytes = (size_t)(width * height) * 3;
@@ -60,7 +62,8 @@ static enum status image_alloc(struct image *out, int64_t width, int64_t height,
     return OK;
 }
 
-enum status image_new(struct image *out, int width, int height, const uint8_t rgb[3], struct error *err) {
+enum status image_new(struct image *out, int width, int height, const uint8_t rgb[3], struct error *err)
+{
     TRY(image_alloc(out, width, height, err));
     size_t n_pixels = (size_t)width * (size_t)height;
     for (size_t i = 0; i < n_pixels; i++)
@@ -68,12 +71,13 @@ enum status image_new(struct image *out, int width, int height, const uint8_t rg
     return OK;
 }
 
-void image_free(struct image *image) {
+void image_free(struct image *image)
+{
     free(image->rgb);
     *image = (struct image){0};
 }
 
-/* ---- JPEG ---------------------------------------------------------------------------------------------- */
+/* ---- JPEG ----------------------------------------------------------------------------------- */
 
 /* Everything that must be there after a longjmp: it lies in the frame above the one that calls setjmp. */
 struct jpeg_reader {
@@ -85,7 +89,8 @@ struct jpeg_reader {
     struct error *err;
 };
 
-static _Noreturn void jpeg_fail(j_common_ptr codec) {
+static _Noreturn void jpeg_fail(j_common_ptr codec)
+{
     struct jpeg_reader *reader = (struct jpeg_reader *)(void *)codec->err;
     char text[JMSG_LENGTH_MAX];
     if (codec->err->msg_code == JWRN_JPEG_EOF) {
@@ -100,12 +105,14 @@ static _Noreturn void jpeg_fail(j_common_ptr codec) {
 }
 
 /* Level -1 is a warning about corrupt data, which Pillow lets pass; running out of data is none of those. */
-static void jpeg_message(j_common_ptr codec, int level) {
+static void jpeg_message(j_common_ptr codec, int level)
+{
     if (level < 0 && codec->err->msg_code == JWRN_JPEG_EOF)
         jpeg_fail(codec);
 }
 
-static void jpeg_progress(j_common_ptr codec) {
+static void jpeg_progress(j_common_ptr codec)
+{
     struct jpeg_reader *reader = (struct jpeg_reader *)(void *)codec->err;
     if (reader->codec.input_scan_number <= JPEG_MAX_SCANS)
         return;
@@ -114,13 +121,15 @@ static void jpeg_progress(j_common_ptr codec) {
 }
 
 /* round(a · b / 255), as Pillow's MULDIV255. */
-static unsigned multiply_255(unsigned a, unsigned b) {
+static unsigned multiply_255(unsigned a, unsigned b)
+{
     unsigned product = a * b + 128;
     return ((product >> 8) + product) >> 8;
 }
 
 /* `cmyk` as in the file, that is inverted: 255 is no ink. */
-static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width) {
+static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
+{
     for (int x = 0; x < width; x++) {
         unsigned white = cmyk[4 * x + 3];
         for (int c = 0; c < 3; c++)
@@ -129,7 +138,8 @@ static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width) {
 }
 
 /* Runs under setjmp: it may be left at any call of libjpeg. `out` is the caller's to free. */
-static enum status jpeg_read_pixels(struct image *out, struct jpeg_reader *reader) {
+static enum status jpeg_read_pixels(struct image *out, struct jpeg_reader *reader)
+{
     struct jpeg_decompress_struct *codec = &reader->codec;
     struct error *err = reader->err;
     jpeg_read_header(codec, TRUE);
@@ -153,7 +163,8 @@ static enum status jpeg_read_pixels(struct image *out, struct jpeg_reader *reade
     return OK;
 }
 
-static enum status jpeg_run(struct image *out, struct jpeg_reader *reader, const uint8_t *bytes) {
+static enum status jpeg_run(struct image *out, struct jpeg_reader *reader, const uint8_t *bytes)
+{
     if (setjmp(reader->failed))
         return reader->err->status;
     jpeg_create_decompress(&reader->codec);
@@ -163,7 +174,8 @@ static enum status jpeg_run(struct image *out, struct jpeg_reader *reader, const
     return jpeg_read_pixels(out, reader);
 }
 
-static enum status jpeg_decode(struct image *out, const uint8_t *bytes, size_t n_bytes, struct error *err) {
+static enum status jpeg_decode(struct image *out, const uint8_t *bytes, size_t n_bytes, struct error *err)
+{
     struct jpeg_reader reader = {.n_bytes = n_bytes, .err = err};
     reader.codec.err = jpeg_std_error(&reader.errors);
     reader.errors.error_exit = jpeg_fail;
@@ -173,7 +185,7 @@ static enum status jpeg_decode(struct image *out, const uint8_t *bytes, size_t n
     return status;
 }
 
-/* ---- PNG ----------------------------------------------------------------------------------------------- */
+/* ---- PNG ------------------------------------------------------------------------------------ */
 
 struct png_reader {
     png_structp png;
@@ -186,18 +198,21 @@ struct png_reader {
     struct error *err; /* filled before every jump */
 };
 
-static _Noreturn void png_fail(png_structp png, png_const_charp message) {
+static _Noreturn void png_fail(png_structp png, png_const_charp message)
+{
     struct png_reader *reader = png_get_error_ptr(png);
     fail(reader->err, BAD_INPUT, "not a PNG that can be read: libpng: %s", message);
     longjmp(reader->failed, 1);
 }
 
-static void png_ignore_warning(png_structp png, png_const_charp message) {
+static void png_ignore_warning(png_structp png, png_const_charp message)
+{
     (void)png;
     (void)message;
 }
 
-static void png_take_bytes(png_structp png, png_bytep to, size_t n) {
+static void png_take_bytes(png_structp png, png_bytep to, size_t n)
+{
     struct png_reader *reader = png_get_io_ptr(png);
     if (n > reader->n_bytes - reader->position) {
         fail(reader->err, BAD_INPUT, "the PNG is cut short: it ends after %zu bytes, before its IEND chunk",
@@ -209,7 +224,8 @@ static void png_take_bytes(png_structp png, png_bytep to, size_t n) {
 }
 
 /* Runs under setjmp; what it allocates hangs on `reader` or `out`. */
-static enum status png_read_pixels(struct image *out, struct png_reader *reader) {
+static enum status png_read_pixels(struct image *out, struct png_reader *reader)
+{
     png_structp png = reader->png;
     struct error *err = reader->err;
     /* Our own limits speak first; texts, profiles and the like are skipped unread. */
@@ -248,7 +264,8 @@ static enum status png_read_pixels(struct image *out, struct png_reader *reader)
     return OK;
 }
 
-static enum status png_run(struct image *out, struct png_reader *reader) {
+static enum status png_run(struct image *out, struct png_reader *reader)
+{
     if (setjmp(reader->failed))
         return reader->err->status;
     reader->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, reader, png_fail, png_ignore_warning);
@@ -259,7 +276,8 @@ static enum status png_run(struct image *out, struct png_reader *reader) {
     return png_read_pixels(out, reader);
 }
 
-static enum status png_decode(struct image *out, const uint8_t *bytes, size_t n_bytes, struct error *err) {
+static enum status png_decode(struct image *out, const uint8_t *bytes, size_t n_bytes, struct error *err)
+{
     struct png_reader reader = {.bytes = bytes, .n_bytes = n_bytes, .err = err};
     enum status status = png_run(out, &reader);
     png_destroy_read_struct(&reader.png, &reader.info, NULL);
@@ -268,7 +286,7 @@ static enum status png_decode(struct image *out, const uint8_t *bytes, size_t n_
     return status;
 }
 
-/* ---- any format ---------------------------------------------------------------------------------------- */
+/* ---- any format ----------------------------------------------------------------------------- */
 
 typedef enum status decode_fn(struct image *out, const uint8_t *bytes, size_t n_bytes, struct error *err);
 
@@ -296,7 +314,8 @@ static const struct format {
     {"PBM", 0, 2, "P1", NULL},
 };
 
-static const struct format *format_of(const uint8_t *bytes, size_t n_bytes) {
+static const struct format *format_of(const uint8_t *bytes, size_t n_bytes)
+{
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         const struct format *format = &formats[i];
         if (n_bytes >= format->offset + format->n_magic &&
@@ -307,7 +326,8 @@ static const struct format *format_of(const uint8_t *bytes, size_t n_bytes) {
 }
 
 enum status image_decode(struct image *out, const uint8_t *bytes, size_t n_bytes, const char *name,
-                         struct error *err) {
+                         struct error *err)
+{
     *out = (struct image){0};
     if (n_bytes > LIMIT_IMAGE_BYTES)
         return fail(err, BAD_INPUT, "%s: holds %zu bytes; pictures of up to %u are read", name, n_bytes,
@@ -329,7 +349,8 @@ enum status image_decode(struct image *out, const uint8_t *bytes, size_t n_bytes
     return OK;
 }
 
-enum status image_read(struct image *out, const char *path, struct error *err) {
+enum status image_read(struct image *out, const char *path, struct error *err)
+{
     *out = (struct image){0};
     char *bytes = NULL;
     size_t n_bytes = 0;
@@ -339,7 +360,8 @@ enum status image_read(struct image *out, const char *path, struct error *err) {
     return status;
 }
 
-enum status image_write_png(const struct image *image, const char *path, struct error *err) {
+enum status image_write_png(const struct image *image, const char *path, struct error *err)
+{
     png_image png = {.version = PNG_IMAGE_VERSION,
                      .width = (png_uint_32)image->width,
                      .height = (png_uint_32)image->height,

@@ -30,7 +30,8 @@ enum status json_bool(bool *out, const json_t *object, const char *key, bool fal
 enum status json_str(const char **out, const json_t *object, const char *key, const char *fallback,
                      const char *name, struct error *err);
 
-/* Text from a file for a message: control characters become '?', what is too long ends in "...". Returns out. */
+/* Text from a file for a message: control characters become '?', what is too long ends in "...". Returns out.
+ */
 #define PRINTABLE_SIZE 100
 const char *printable(char out[PRINTABLE_SIZE], const char *text);
 

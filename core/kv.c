@@ -9,7 +9,8 @@
 enum status kv_new(struct kv_cache *out, const struct ops *ops, int n_layers, int n_kv_heads, int head_dim,
                    struct error *err)
 {
-    *out = (struct kv_cache){.ops = ops, .n_layers = n_layers, .n_kv_heads = n_kv_heads, .head_dim = head_dim};
+    *out =
+        (struct kv_cache){.ops = ops, .n_layers = n_layers, .n_kv_heads = n_kv_heads, .head_dim = head_dim};
     out->layers = memory_zero((size_t)n_layers, sizeof *out->layers);
     if (out->layers == NULL)
         return memory_failed(err, "KV cache", (size_t)n_layers * sizeof *out->layers);

@@ -1,4 +1,5 @@
-/* The KV cache: per layer a list of pages (ops.h, KV_PAGE) and its own length. Nothing pads to the longest. */
+/* The KV cache: per layer a list of pages (ops.h, KV_PAGE) and its own length. Nothing pads to the longest.
+ */
 #ifndef WINNOW_KV_H
 #define WINNOW_KV_H
 

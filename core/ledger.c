@@ -25,10 +25,12 @@ uint64_t ledger_flops(const struct ledger *ledger, bool counted)
     return 2 * sum;
 }
 
-uint64_t macs_layer(int64_t n_q, int64_t n_k, int hidden, int intermediate, int n_heads, int n_kv_heads, int head_dim)
+uint64_t macs_layer(int64_t n_q, int64_t n_k, int hidden, int intermediate, int n_heads, int n_kv_heads,
+                    int head_dim)
 {
     int64_t query = (int64_t)n_heads * head_dim, key = (int64_t)n_kv_heads * head_dim;
-    return (uint64_t)(n_q * hidden * (2 * query + 2 * key) + 2 * n_q * n_k * query + 3 * n_q * hidden * intermediate);
+    return (uint64_t)(n_q * hidden * (2 * query + 2 * key) + 2 * n_q * n_k * query +
+                      3 * n_q * hidden * intermediate);
 }
 
 uint64_t macs_layer_paper(int64_t n, int hidden, int intermediate, int n_heads, int n_kv_heads, int head_dim)

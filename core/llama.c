@@ -4,7 +4,8 @@
  *   x = h + down(silu(gate(norm h)) · up(norm h))                          norms: RMS; no biases
  *   logits = head(norm x)
  *
- * Shapes: x [n, d], q [n, H·h], k and v [n, H_kv·h]. Each layer has its own cache length: what entered that layer.
+ * Shapes: x [n, d], q [n, H·h], k and v [n, H_kv·h]. Each layer has its own cache length: what entered that
+ * layer.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 #include "memory.h"
 #include "session.h"
 
-enum status llama_load(struct llama *out, struct loader *loader, const char *prefix, const char *head, struct error *err)
+enum status llama_load(struct llama *out, struct loader *loader, const char *prefix, const char *head,
+                       struct error *err)
 {
     struct vlm *vlm = loader->vlm;
     const struct vlm_config *config = &vlm->config;
@@ -21,7 +23,8 @@ enum status llama_load(struct llama *out, struct loader *loader, const char *pre
             key = (int64_t)config->text.n_kv_heads * config->text.head_dim;
     char name[LIMIT_NAME_BYTES];
 #define NAME(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
-    TRY(load_vector(&out->embedding, loader, NAME("%sembed_tokens.weight", prefix), 2, (int64_t[]){vocabulary, d}, err));
+    TRY(load_vector(&out->embedding, loader, NAME("%sembed_tokens.weight", prefix), 2,
+                    (int64_t[]){vocabulary, d}, err));
     TRY(load_vector(&out->norm, loader, NAME("%snorm.weight", prefix), 1, &d, err));
     TRY(load_weight(&out->head, loader, head, 2, (int64_t[]){vocabulary, d}, err));
     out->layers = memory_zero((size_t)config->text.n_layers, sizeof *out->layers);
@@ -38,10 +41,13 @@ enum status llama_load(struct llama *out, struct loader *loader, const char *pre
                        {"mlp.gate_proj", &layer->gate, m, d},     {"mlp.up_proj", &layer->up, m, d},
                        {"mlp.down_proj", &layer->down, d, m}};
         for (unsigned i = 0; i < sizeof weights / sizeof *weights; i++)
-            TRY(load_weight(weights[i].weight, loader, NAME("%slayers.%d.%s.weight", prefix, l, weights[i].name), 2,
+            TRY(load_weight(weights[i].weight, loader,
+                            NAME("%slayers.%d.%s.weight", prefix, l, weights[i].name), 2,
                             (int64_t[]){weights[i].n_out, weights[i].n_in}, err));
-        TRY(load_vector(&layer->input_norm, loader, NAME("%slayers.%d.input_layernorm.weight", prefix, l), 1, &d, err));
-        TRY(load_vector(&layer->post_norm, loader, NAME("%slayers.%d.post_attention_layernorm.weight", prefix, l), 1, &d, err));
+        TRY(load_vector(&layer->input_norm, loader, NAME("%slayers.%d.input_layernorm.weight", prefix, l), 1,
+                        &d, err));
+        TRY(load_vector(&layer->post_norm, loader,
+                        NAME("%slayers.%d.post_attention_layernorm.weight", prefix, l), 1, &d, err));
     }
 #undef NAME
     size_t n_bytes = (size_t)config->text.max_positions * (size_t)config->text.head_dim * sizeof(float);
@@ -51,7 +57,8 @@ enum status llama_load(struct llama *out, struct loader *loader, const char *pre
         free(table);
         return memory_failed(err, "rotary table", n_bytes);
     }
-    rope_table(table, config->text.max_positions, config->text.head_dim, config->text.rope_theta, config->text.rope_scale);
+    rope_table(table, config->text.max_positions, config->text.head_dim, config->text.rope_theta,
+               config->text.rope_scale);
     struct compute *none = NULL;
     vlm->ops->upload(none, out->rope, table, n_bytes);
     free(table);
@@ -67,7 +74,8 @@ void llama_free(struct llama *llama, const struct vlm *vlm)
     ops->weight_free(&llama->head);
     for (int l = 0; llama->layers && l < vlm->config.text.n_layers; l++) {
         struct llama_layer *layer = &llama->layers[l];
-        struct weight *weights[] = {&layer->q, &layer->k, &layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
+        struct weight *weights[] = {&layer->q,    &layer->k,  &layer->v,   &layer->o,
+                                    &layer->gate, &layer->up, &layer->down};
         for (unsigned i = 0; i < sizeof weights / sizeof *weights; i++)
             ops->weight_free(weights[i]);
         ops->release(layer->input_norm);
@@ -76,7 +84,8 @@ void llama_free(struct llama *llama, const struct vlm *vlm)
     free(llama->layers);
 }
 
-void llama_layer(struct session *session, int l, int n, const int32_t *positions, int first_position, float *lse)
+void llama_layer(struct session *session, int l, int n, const int32_t *positions, int first_position,
+                 float *lse)
 {
     const struct vlm *vlm = session->vlm;
     const struct vlm_config *config = &vlm->config;
@@ -145,6 +154,7 @@ void llama_head(struct session *session, const float *row)
 {
     const struct vlm *vlm = session->vlm;
     struct workspace *w = &session->work;
-    vlm->ops->rms_norm(&session->compute, w->h, row, vlm->llama.norm, vlm->config.text.eps, 1, vlm->config.text.hidden);
+    vlm->ops->rms_norm(&session->compute, w->h, row, vlm->llama.norm, vlm->config.text.eps, 1,
+                       vlm->config.text.hidden);
     vlm->ops->linear_row(&session->compute, w->logits, w->h, &vlm->llama.head, NULL);
 }

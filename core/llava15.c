@@ -7,7 +7,8 @@
 
 #include "model.h"
 
-/* The first prefix under which `probe` exists; the first of the list otherwise, so that the error names it. */
+/* The first prefix under which `probe` exists; the first of the list otherwise, so that the error names it.
+ */
 static const char *prefix_find(struct loader *loader, const char *const *prefixes, const char *probe)
 {
     char name[LIMIT_NAME_BYTES];

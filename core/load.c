@@ -1,5 +1,6 @@
-/* Tensors of a checkpoint to the backend, one at a time: converted, packed, and their mapped pages given back, so that
- * the file never sits in memory beside its packed form. Without a file the values are pseudo-random (bench).
+/* Tensors of a checkpoint to the backend, one at a time: converted, packed, and their mapped pages given
+ * back, so that the file never sits in memory beside its packed form. Without a file the values are
+ * pseudo-random (bench).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 #include "rng.h"
 
 /* Uniform values with the variance that keeps activations near their size; owned by the caller. */
-static enum status random_tensor(struct weights_tensor *out, float **values, struct loader *loader, const char *name, int rank,
-                                 const int64_t *shape, struct error *err)
+static enum status random_tensor(struct weights_tensor *out, float **values, struct loader *loader,
+                                 const char *name, int rank, const int64_t *shape, struct error *err)
 {
     memset(out, 0, sizeof *out);
     out->name = name;
@@ -37,8 +38,8 @@ static enum status random_tensor(struct weights_tensor *out, float **values, str
     return OK;
 }
 
-static enum status tensor_get(struct weights_tensor *out, float **values, struct loader *loader, const char *name, int rank,
-                              const int64_t *shape, struct error *err)
+static enum status tensor_get(struct weights_tensor *out, float **values, struct loader *loader,
+                              const char *name, int rank, const int64_t *shape, struct error *err)
 {
     *values = NULL;
     if (loader->weights == NULL)
@@ -79,13 +80,14 @@ enum status load_vector(float **out, struct loader *loader, const char *name, in
     return status;
 }
 
-enum status load_weight(struct weight *out, struct loader *loader, const char *name, int rank, const int64_t *shape,
-                        struct error *err)
+enum status load_weight(struct weight *out, struct loader *loader, const char *name, int rank,
+                        const int64_t *shape, struct error *err)
 {
     struct weights_tensor tensor;
     float *values;
     TRY(tensor_get(&tensor, &values, loader, name, rank, shape, err));
-    enum status status = loader->vlm->ops->weight_pack(out, &tensor, (int)shape[0], (int)(tensor.n_elements / shape[0]), err);
+    enum status status =
+        loader->vlm->ops->weight_pack(out, &tensor, (int)shape[0], (int)(tensor.n_elements / shape[0]), err);
     loader->vlm->weight_bytes += status == OK ? out->n_bytes : 0;
     tensor_done(loader, &tensor, values);
     return status;

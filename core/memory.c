@@ -59,8 +59,9 @@ char *memory_text(const char *text)
 
 enum status memory_failed(struct error *err, const char *what, size_t n_bytes)
 {
-    return fail(err, NO_MACHINE, "%s: %zu bytes of memory cannot be had; close other programs or use a smaller model",
-                what, n_bytes);
+    return fail(err, NO_MACHINE,
+                "%s: %zu bytes of memory cannot be had; close other programs or use a smaller model", what,
+                n_bytes);
 }
 
 double clock_ms(void)

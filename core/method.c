@@ -36,7 +36,8 @@ enum status method_set(struct method *method, const char *key, const char *value
                 method->match = (enum match)m;
                 return OK;
             }
-        return fail(err, BAD_INPUT, "match: found '%.40s', expected one of official, tokens_in, tokens_out, flops, latency",
+        return fail(err, BAD_INPUT,
+                    "match: found '%.40s', expected one of official, tokens_in, tokens_out, flops, latency",
                     value);
     }
     char who[96];
@@ -59,8 +60,9 @@ static double plan_macs(const struct plan *plan, const struct method *method, co
     int n = input->n_visual, next = 0;
     for (int l = LAYER_BEFORE; l < input->n_layers; l++) {
         if (l >= 0)
-            sum += (double)macs_layer(n + input->n_text, n + input->n_text, input->hidden, input->intermediate,
-                                      input->n_heads, input->n_kv_heads, input->head_dim);
+            sum +=
+                (double)macs_layer(n + input->n_text, n + input->n_text, input->hidden, input->intermediate,
+                                   input->n_heads, input->n_kv_heads, input->head_dim);
         for (; next < plan->n_cuts && plan->cuts[next].layer == l; next++)
             n = plan->cuts[next].keep + plan->cuts[next].clusters;
     }
@@ -72,10 +74,12 @@ static double vanilla_macs(double n_visual, const struct plan_input *input)
 {
     double n = n_visual + input->n_text, query = (double)input->n_heads * input->head_dim,
            key = (double)input->n_kv_heads * input->head_dim, d = input->hidden;
-    return input->n_layers * (n * d * (2 * query + 2 * key) + 2 * n * n * query + 3 * n * d * input->intermediate);
+    return input->n_layers *
+           (n * d * (2 * query + 2 * key) + 2 * n * n * query + 3 * n * d * input->intermediate);
 }
 
-static double plan_measure(const struct plan *plan, const struct method *method, const struct plan_input *input)
+static double plan_measure(const struct plan *plan, const struct method *method,
+                           const struct plan_input *input)
 {
     if (method->match == MATCH_TOKENS_IN)
         return plan_tokens_in(plan, input->n_visual, input->n_layers) * input->n_layers;
@@ -84,8 +88,8 @@ static double plan_measure(const struct plan *plan, const struct method *method,
     return plan_macs(plan, method, input);
 }
 
-/* The plan of the family whose figure is nearest; then the smaller figure, then the smaller plan. Figures are sums
- * over layers, exact in double. */
+/* The plan of the family whose figure is nearest; then the smaller figure, then the smaller plan. Figures are
+ * sums over layers, exact in double. */
 static enum status plan_solve(struct plan *out, const struct method *method, const struct plan_input *input,
                               double budget, struct error *err)
 {
@@ -94,14 +98,15 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
     double best = INFINITY, best_figure = 0, best_size = 0;
     int n_steps = method->reducer->plan_steps(method, input, budget);
     if (n_steps <= 0)
-        return fail(err, BAD_INPUT, "method %s cannot be solved for match %s; give its own counts", method->reducer->name,
-                    match_names[method->match]);
+        return fail(err, BAD_INPUT, "method %s cannot be solved for match %s; give its own counts",
+                    method->reducer->name, match_names[method->match]);
     for (int step = 0; step < n_steps; step++) {
         struct plan plan = {0};
         double size = 0;
         method->reducer->plan_step(&plan, &size, method, input, budget, step);
         double figure = plan_measure(&plan, method, input), miss = fabs(figure - target);
-        if (miss < best || (miss == best && (figure < best_figure || (figure == best_figure && size < best_size)))) {
+        if (miss < best ||
+            (miss == best && (figure < best_figure || (figure == best_figure && size < best_size)))) {
             best = miss;
             best_figure = figure;
             best_size = size;
@@ -114,10 +119,11 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
     double tolerance = fmax(1, 0.01 * budget) * unit;
     if (best > tolerance && best_figure > target)
         return fail(err, BAD_INPUT,
-                    "method %s cannot reach budget %g (match %s) with %d visual tokens and %d layers; the nearest possible "
+                    "method %s cannot reach budget %g (match %s) with %d visual tokens and %d layers; the "
+                    "nearest possible "
                     "is %.4g",
-                    method->reducer->name, budget, match_names[method->match], input->n_visual, input->n_layers,
-                    out->measured);
+                    method->reducer->name, budget, match_names[method->match], input->n_visual,
+                    input->n_layers, out->measured);
     return OK;
 }
 
@@ -130,11 +136,14 @@ enum status method_plan(struct plan *out, const struct method *method, const str
         return OK; /* vanilla */
     bool counts = reducer->has_counts(method);
     if (method->budget.given && counts)
-        return fail(err, BAD_INPUT, "method %s: budget and its own counts (keep) are both given; give one of them",
+        return fail(err, BAD_INPUT,
+                    "method %s: budget and its own counts (keep) are both given; give one of them",
                     reducer->name);
     if (!method->budget.given && !counts)
-        return fail(err, BAD_INPUT, "method %s needs a budget (visual tokens, or a share such as 33%%) or its own counts (keep)",
-                    reducer->name);
+        return fail(
+            err, BAD_INPUT,
+            "method %s needs a budget (visual tokens, or a share such as 33%%) or its own counts (keep)",
+            reducer->name);
     if (input->n_visual == 0)
         return OK;
     if (counts)
@@ -142,14 +151,17 @@ enum status method_plan(struct plan *out, const struct method *method, const str
     double budget = method->budget.share ? method->budget.value * input->n_visual : method->budget.value;
     if (input->n_visual <= budget)
         return OK;
-    if (reducer->shadows && reducer->shadows(method)) /* its counts are the shadowed method's, whatever the match */
+    if (reducer->shadows &&
+        reducer->shadows(method)) /* its counts are the shadowed method's, whatever the match */
         return reducer->plan_official(out, method, input, budget, err);
     switch (method->match) {
     case MATCH_OFFICIAL:
         return reducer->plan_official(out, method, input, budget, err);
     case MATCH_LATENCY:
-        return fail(err, BAD_INPUT, "match latency needs a calibration run on this machine, which is not built yet; use tokens_in or "
-                                    "flops");
+        return fail(
+            err, BAD_INPUT,
+            "match latency needs a calibration run on this machine, which is not built yet; use tokens_in or "
+            "flops");
     default:
         return plan_solve(out, method, input, budget, err);
     }

@@ -52,13 +52,13 @@ struct vlm {
     char weights_sha256[65];
 };
 
-/* ---- config.c ---- */
+/* ---- config.c ------------------------------------------------------------------------------- */
 enum status config_read(struct vlm_config *out, const char *dir, struct error *err);
 /* A known geometry ("llava-1.5-7b", "llava-1.5-7b:4" with 4 decoder layers). */
 enum status config_geometry(struct vlm_config *out, const char *name, struct error *err);
 const char *const *geometry_names(void);
 
-/* ---- load.c: tensors of a checkpoint, or pseudo-random ones of a geometry, to the backend ---- */
+/* ---- load.c: tensors of a checkpoint, or pseudo-random ones of a geometry, to the backend --- */
 struct loader {
     struct vlm *vlm;
     struct weights *weights; /* NULL: pseudo-random */
@@ -66,10 +66,10 @@ struct loader {
 };
 enum status load_vector(float **out, struct loader *loader, const char *name, int rank, const int64_t *shape,
                         struct error *err);
-enum status load_weight(struct weight *out, struct loader *loader, const char *name, int rank, const int64_t *shape,
-                        struct error *err);
+enum status load_weight(struct weight *out, struct loader *loader, const char *name, int rank,
+                        const int64_t *shape, struct error *err);
 
-/* ---- clip.c, llama.c ---- */
+/* ---- clip.c, llama.c ------------------------------------------------------------------------ */
 struct workspace;
 enum status clip_load(struct clip *out, struct loader *loader, const char *prefix, struct error *err);
 void clip_free(struct clip *clip, const struct vlm *vlm);
@@ -77,7 +77,7 @@ enum status llama_load(struct llama *out, struct loader *loader, const char *pre
                        struct error *err);
 void llama_free(struct llama *llama, const struct vlm *vlm);
 
-/* ---- llava15.c: the family ---- */
+/* ---- llava15.c: the family ------------------------------------------------------------------ */
 enum status llava15_load(struct vlm *vlm, struct loader *loader, struct error *err);
 void llava15_free(struct vlm *vlm);
 

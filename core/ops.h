@@ -24,9 +24,9 @@
 /* One thread of work (a session): scratch memory, the threads it may use, the counter. Made by `open`. */
 struct compute {
     const struct ops *ops;
-    uint64_t macs;   /* multiply-accumulates since the caller last set it to 0 */
+    uint64_t macs; /* multiply-accumulates since the caller last set it to 0 */
     int n_threads;
-    void *backend;   /* the backend's own state */
+    void *backend; /* the backend's own state */
 };
 
 /* A weight matrix [n_out, n_in], packed once at load in the layout the backend wants; shared by sessions. */
@@ -56,15 +56,15 @@ static inline size_t kv_page_floats(int n_kv_heads, int head_dim)
 enum activation { ACTIVATION_QUICK_GELU, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTIVATION_SILU };
 
 struct cluster_options {
-    int n_clusters; /* C, at least 1, at most n */
+    int n_clusters;   /* C, at least 1, at most n */
     int n_neighbours; /* in the density, the token itself counted; at most n */
-    bool cosine;    /* assign by cosine similarity instead of Euclidean distance */
+    bool cosine;      /* assign by cosine similarity instead of Euclidean distance */
 };
 
 struct ops {
     const char *name;
 
-    /* ---- life ---------------------------------------------------------------------------------------- */
+    /* ---- life ------------------------------------------------------------------------------- */
     enum status (*open)(struct compute *out, int n_threads, struct error *err);
     void (*close)(struct compute *c);
     /* 64-byte aligned, uninitialised; NULL when memory runs out. Sizes in bytes. */
@@ -79,18 +79,22 @@ struct ops {
                                struct error *err);
     void (*weight_free)(struct weight *weight);
 
-    /* ---- dense --------------------------------------------------------------------------------------- */
-    /* y [n, n_out] = x [n, n_in] · Wᵀ (+ bias [n_out] where not NULL). y must not overlap x. n·n_out·n_in MACs */
-    void (*linear)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias, int n);
+    /* ---- dense ------------------------------------------------------------------------------ */
+    /* y [n, n_out] = x [n, n_in] · Wᵀ (+ bias [n_out] where not NULL). y must not overlap x. n·n_out·n_in
+     * MACs */
+    void (*linear)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias,
+                   int n);
     /* The same for one row of a decode step or the LM head. */
-    void (*linear_row)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias);
+    void (*linear_row)(struct compute *c, float *y, const float *x, const struct weight *w,
+                       const float *bias);
 
-    /* ---- rows ---------------------------------------------------------------------------------------- */
+    /* ---- rows ------------------------------------------------------------------------------- */
     /* y = x / sqrt(mean x² + eps) · weight; y may be x. [n, d] */
-    void (*rms_norm)(struct compute *c, float *y, const float *x, const float *weight, float eps, int n, int d);
+    void (*rms_norm)(struct compute *c, float *y, const float *x, const float *weight, float eps, int n,
+                     int d);
     void (*layer_norm)(struct compute *c, float *y, const float *x, const float *weight, const float *bias,
                        float eps, int n, int d);
-    void (*add)(struct compute *c, float *y, const float *x, size_t n); /* y += x */
+    void (*add)(struct compute *c, float *y, const float *x, size_t n);            /* y += x */
     void (*activate)(struct compute *c, float *y, enum activation kind, size_t n); /* in place */
     void (*silu_mul)(struct compute *c, float *gate, const float *up, size_t n);   /* gate = silu(gate)·up */
     /* Rotates pairs (j, j + d/2) of each head of x [n, n_heads·d] by row i's angle. `table` [n_positions, d]:
@@ -101,28 +105,29 @@ struct ops {
     /* y[i] = x[index[i]]; rows of d. */
     void (*gather_rows)(struct compute *c, float *y, const float *x, const int32_t *index, int n, int d);
     /* y[g] = Σ_{i: group[i] = g} weight[g] · x[index[i]]  for g < n_groups, in the order of i. n·d MACs */
-    void (*merge_rows)(struct compute *c, float *y, const float *x, const int32_t *index, const int32_t *group,
-                       const float *weight, int n, int n_groups, int d);
+    void (*merge_rows)(struct compute *c, float *y, const float *x, const int32_t *index,
+                       const int32_t *group, const float *weight, int n, int n_groups, int d);
     /* patches [grid², 3·patch²] of pixels [3, size, size], row-major over the grid, inner order (c, y, x). */
     void (*patchify)(struct compute *c, float *patches, const float *pixels, int size, int patch);
 
-    /* ---- attention ----------------------------------------------------------------------------------- */
+    /* ---- attention -------------------------------------------------------------------------- */
     /* Writes n rows of k and v [n, n_kv_heads·d] at positions first … first+n-1 of the layer. */
-    void (*kv_write)(struct compute *c, const struct kv_view *kv, const float *k, const float *v, int first, int n);
+    void (*kv_write)(struct compute *c, const struct kv_view *kv, const float *k, const float *v, int first,
+                     int n);
     /* y [n_q, n_heads·d] = softmax(q·Kᵀ/√d) V; the rows of q are the last n_q positions of kv where `causal`,
      * anywhere otherwise. lse [n_heads, n_q], natural log-sum-exp of each row's logits, where not NULL.
      * 2·n_heads·n_q·length·d MACs, masked or not. */
-    void (*attention)(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv, bool causal,
-                      int n_q, int n_heads);
+    void (*attention)(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
+                      bool causal, int n_q, int n_heads);
     /* The same for the one row of a decode step: it sees all of kv. */
     void (*attention_row)(struct compute *c, float *y, const float *q, const struct kv_view *kv, int n_heads);
 
-    /* ---- reduction ----------------------------------------------------------------------------------- */
+    /* ---- reduction -------------------------------------------------------------------------- */
     /* Attention that chosen rows pay to chosen keys, through the log-sum-exp of `attention`:
      *   p[j] = mean over heads and rows i of exp(q_i·k_j/√d − lse_{h,i}),  0 where key j lies after row i.
      * rows [n_rows] index q [n_q, n_heads·d] (and lse [n_heads, n_q]), whose first row stands at position
-     * `q_first`; keys [n_keys] are positions of kv. p [n_keys]. Where `matrix` is not NULL the head mean of each
-     * row goes there, [n_rows, n_keys]. n_heads·n_rows·n_keys·d MACs. */
+     * `q_first`; keys [n_keys] are positions of kv. p [n_keys]. Where `matrix` is not NULL the head mean of
+     * each row goes there, [n_rows, n_keys]. n_heads·n_rows·n_keys·d MACs. */
     void (*attention_score)(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
                             const struct kv_view *kv, const int32_t *rows, const int32_t *keys, int n_rows,
                             int n_keys, int n_q, int q_first, int n_heads);
@@ -139,9 +144,9 @@ struct ops {
     /* First index of the largest value. Waits. */
     int32_t (*argmax)(struct compute *c, const float *x, int n);
 
-    /* ---- measurement --------------------------------------------------------------------------------- */
-    /* FLOP/s of the backend's own library on one product [m, k]·[k, n] with all threads, the best of several runs: what
-     * the machine gives, for rooflines. 0 when it cannot be had. */
+    /* ---- measurement ------------------------------------------------------------------------ */
+    /* FLOP/s of the backend's own library on one product [m, k]·[k, n] with all threads, the best of several
+     * runs: what the machine gives, for rooflines. 0 when it cannot be had. */
     double (*gemm_rate)(struct compute *c, int m, int n, int k);
 };
 
@@ -149,7 +154,8 @@ struct ops {
 const struct ops *ops_find(const char *name);
 const struct ops *const *ops_all(int *n);
 
-/* Host table [n_positions, head_dim] for `rope`: angles and their cosines in f32 as Hugging Face computes them. */
+/* Host table [n_positions, head_dim] for `rope`: angles and their cosines in f32 as Hugging Face computes
+ * them. */
 void rope_table(float *host, int n_positions, int head_dim, double theta, double position_scale);
 
 extern const struct ops ops_ref;

@@ -1,5 +1,5 @@
 /* The CPU backend: ops.h on a pool of threads, oneDNN for products with weights (cpu_linear.c) and own
- * kernels for the rest (cpu_kernels.c). This file only splits operations into tasks.
+ * kernels for the rest (cpu_kernels.c). This file and cpu_reduce.c only split operations into tasks.
  *
  * A task owns the rows, heads or keys that it writes and reduces alone, in a fixed order; so neither the
  * number of threads nor the split shows in a result. Small operations stay in the caller's thread: waking
@@ -14,11 +14,8 @@
 #include <sys/mman.h>
 #endif
 
-#include "cluster.h"
-#include "cpu_kernels.h"
-#include "cpu_linear.h"
+#include "cpu_backend.h"
 #include "memory.h"
-#include "threads.h"
 
 enum {
     SMALL_FLOATS = 16384,           /* up to here one thread does an operation over elements */
@@ -26,20 +23,6 @@ enum {
     HUGE_PAGE = 2 << 20,            /* bytes; larger blocks ask the kernel for huge pages */
     CHUNK_FLOATS = SMALL_FLOATS / 2 /* about what one task over elements gets */
 };
-
-struct cpu {
-    const struct cpu_kernels *kernels;
-    struct threads *threads;
-    struct linear_lane **lanes;   /* [n_threads] */
-    struct cpu_scratch **scratch; /* [n_threads] */
-    unsigned char *work;          /* for operations that need memory by the size of their input; grows */
-    size_t work_bytes;
-};
-
-static struct cpu *cpu_of(struct compute *c)
-{
-    return c->backend;
-}
 
 /* ---- life -------------------------------------------------------------------------------------------- */
 
@@ -146,8 +129,7 @@ static void cpu_move(struct compute *c, void *to, const void *from, size_t n_byt
         memcpy(to, from, n_bytes);
 }
 
-/* Memory of the session for one operation; what was in it is lost. */
-static void *work_memory(struct cpu *cpu, size_t n_bytes)
+void *cpu_work(struct cpu *cpu, size_t n_bytes)
 {
     if (cpu->work_bytes < n_bytes) {
         free(cpu->work);
@@ -160,8 +142,6 @@ static void *work_memory(struct cpu *cpu, size_t n_bytes)
 
 /* ---- splitting --------------------------------------------------------------------------------------- */
 
-/* Runs work over n units (rows, elements) of `width` floats each: at once where it is little, else in tasks.
- */
 struct split {
     void (*run)(void *args, size_t first, size_t n);
     void *args;
@@ -176,8 +156,7 @@ static void split_task(void *context, int task, int thread)
     split->run(split->args, first, split->n - first < split->per_task ? split->n - first : split->per_task);
 }
 
-static void split_run(struct compute *c, size_t n, size_t width, void (*run)(void *, size_t, size_t),
-                      void *args)
+void cpu_split(struct compute *c, size_t n, size_t width, void (*run)(void *, size_t, size_t), void *args)
 {
     if (n == 0)
         return;
@@ -271,7 +250,7 @@ static void cpu_rms_norm(struct compute *c, float *y, const float *x, const floa
 {
     struct row_args args = {
         .kernels = cpu_of(c)->kernels, .y = y, .x = x, .weight = weight, .eps = eps, .d = d};
-    split_run(c, (size_t)n, (size_t)d, rms_norm_run, &args);
+    cpu_split(c, (size_t)n, (size_t)d, rms_norm_run, &args);
 }
 
 static void layer_norm_run(void *context, size_t first, size_t n)
@@ -286,7 +265,7 @@ static void cpu_layer_norm(struct compute *c, float *y, const float *x, const fl
 {
     struct row_args args = {
         .kernels = cpu_of(c)->kernels, .y = y, .x = x, .weight = weight, .bias = bias, .eps = eps, .d = d};
-    split_run(c, (size_t)n, (size_t)d, layer_norm_run, &args);
+    cpu_split(c, (size_t)n, (size_t)d, layer_norm_run, &args);
 }
 
 static void add_run(void *context, size_t first, size_t n)
@@ -298,7 +277,7 @@ static void add_run(void *context, size_t first, size_t n)
 static void cpu_add(struct compute *c, float *y, const float *x, size_t n)
 {
     struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .x = x};
-    split_run(c, n, 1, add_run, &args);
+    cpu_split(c, n, 1, add_run, &args);
 }
 
 static void activate_run(void *context, size_t first, size_t n)
@@ -310,7 +289,7 @@ static void activate_run(void *context, size_t first, size_t n)
 static void cpu_activate(struct compute *c, float *y, enum activation kind, size_t n)
 {
     struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .kind = kind};
-    split_run(c, n, 1, activate_run, &args);
+    cpu_split(c, n, 1, activate_run, &args);
 }
 
 static void silu_mul_run(void *context, size_t first, size_t n)
@@ -322,7 +301,7 @@ static void silu_mul_run(void *context, size_t first, size_t n)
 static void cpu_silu_mul(struct compute *c, float *gate, const float *up, size_t n)
 {
     struct row_args args = {.kernels = cpu_of(c)->kernels, .y = gate, .x = up};
-    split_run(c, n, 1, silu_mul_run, &args);
+    cpu_split(c, n, 1, silu_mul_run, &args);
 }
 
 static void rope_run(void *context, size_t first, size_t n)
@@ -345,7 +324,7 @@ static void cpu_rope(struct compute *c, float *x, const float *table, const int3
                             .first = first,
                             .n_heads = n_heads,
                             .d = head_dim};
-    split_run(c, (size_t)n, (size_t)n_heads * (size_t)head_dim, rope_run, &args);
+    cpu_split(c, (size_t)n, (size_t)n_heads * (size_t)head_dim, rope_run, &args);
 }
 
 static void cpu_gather_rows(struct compute *c, float *y, const float *x, const int32_t *index, int n, int d)
@@ -411,7 +390,7 @@ static void cpu_kv_write(struct compute *c, const struct kv_view *kv, const floa
                          int first, int n)
 {
     struct kv_args args = {.kv = kv, .k = k, .v = v, .first = first, .n = n};
-    split_run(c, (size_t)kv->n_kv_heads, (size_t)2 * (size_t)n * (size_t)kv->head_dim, kv_write_run, &args);
+    cpu_split(c, (size_t)kv->n_kv_heads, (size_t)2 * (size_t)n * (size_t)kv->head_dim, kv_write_run, &args);
 }
 
 struct attention_args {
@@ -446,17 +425,12 @@ static void attention_run(void *context, int task, int thread)
     a->cpu->kernels->attention(&rows, a->cpu->scratch[thread]);
 }
 
-static void attention_check(const struct kv_view *kv, int n_heads)
-{
-    ENSURE(kv->length > 0 && kv->head_dim <= KERNEL_MAX_HEAD_DIM && n_heads % kv->n_kv_heads == 0);
-}
-
 static void cpu_attention(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
                           bool causal, int n_q, int n_heads)
 {
     if (n_q == 0)
         return;
-    attention_check(kv, n_heads);
+    cpu_attention_check(kv, n_heads);
     ENSURE(!causal || n_q <= kv->length);
     struct attention_args args = {.cpu = cpu_of(c),
                                   .y = y,
@@ -482,7 +456,7 @@ static void attention_row_run(void *context, int h, int thread)
 static void cpu_attention_row(struct compute *c, float *y, const float *q, const struct kv_view *kv,
                               int n_heads)
 {
-    attention_check(kv, n_heads);
+    cpu_attention_check(kv, n_heads);
     struct attention_args args = {.cpu = cpu_of(c), .y = y, .q = q, .kv = kv, .n_heads = n_heads};
     uint64_t macs = 2 * (uint64_t)n_heads * (uint64_t)kv->length * (uint64_t)kv->head_dim;
     if (macs <= SMALL_MACS)
@@ -491,187 +465,6 @@ static void cpu_attention_row(struct compute *c, float *y, const float *q, const
     else
         threads_run(cpu_of(c)->threads, n_heads, attention_row_run, &args);
     c->macs += macs;
-}
-
-/* ---- reduction --------------------------------------------------------------------------------------- */
-
-struct score_args {
-    const struct cpu *cpu;
-    struct score_task all;
-};
-
-static void score_run(void *context, int task, int thread)
-{
-    const struct score_args *a = context;
-    struct score_task part = a->all;
-    int first = task * SCORE_KEYS;
-    part.p += first;
-    part.keys += first;
-    if (part.matrix)
-        part.matrix += first;
-    part.n_keys = a->all.n_keys - first < SCORE_KEYS ? a->all.n_keys - first : SCORE_KEYS;
-    a->cpu->kernels->score(&part, a->cpu->scratch[thread]);
-}
-
-static void cpu_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
-                                const struct kv_view *kv, const int32_t *rows, const int32_t *keys,
-                                int n_rows, int n_keys, int n_q, int q_first, int n_heads)
-{
-    attention_check(kv, n_heads);
-    struct score_args args = {.cpu = cpu_of(c),
-                              .all = {.p = p,
-                                      .matrix = matrix,
-                                      .matrix_stride = (size_t)n_keys,
-                                      .q = q,
-                                      .lse = lse,
-                                      .kv = kv,
-                                      .rows = rows,
-                                      .keys = keys,
-                                      .n_rows = n_rows,
-                                      .n_keys = n_keys,
-                                      .n_q = n_q,
-                                      .q_first = q_first,
-                                      .n_heads = n_heads}};
-    threads_run(cpu_of(c)->threads, (n_keys + SCORE_KEYS - 1) / SCORE_KEYS, score_run, &args);
-    c->macs += (uint64_t)n_heads * (uint64_t)n_rows * (uint64_t)n_keys * (uint64_t)kv->head_dim;
-}
-
-struct share_args {
-    const struct cpu_kernels *kernels;
-    float *weights; /* [n_visual, n_text] */
-    const float *visual, *text;
-    int n_text, d;
-};
-
-static void share_run(void *context, size_t first, size_t n)
-{
-    const struct share_args *a = context;
-    float *weights = a->weights + first * (size_t)a->n_text;
-    a->kernels->dots(weights, a->visual + first * (size_t)a->d, a->text, (int)n, a->n_text, a->d);
-    for (size_t i = 0; i < n; i++)
-        a->kernels->softmax_row(weights + i * (size_t)a->n_text, a->n_text);
-}
-
-static void cpu_text_share(struct compute *c, float *share, const float *visual, const float *text,
-                           int n_visual, int n_text, int d)
-{
-    size_t n = (size_t)n_text, weight_floats = ((size_t)n_visual * n + 1) / 2 * 2; /* even: doubles follow */
-    double *sum = work_memory(cpu_of(c), n * sizeof(double) + weight_floats * sizeof(float));
-    float *weights = (float *)(sum + n);
-    struct share_args args = {.kernels = cpu_of(c)->kernels,
-                              .weights = weights,
-                              .visual = visual,
-                              .text = text,
-                              .n_text = n_text,
-                              .d = d};
-    split_run(c, (size_t)n_visual, n * (size_t)d, share_run, &args);
-    memset(sum, 0, n * sizeof *sum);
-    for (size_t i = 0; i < (size_t)n_visual; i++)
-        for (size_t t = 0; t < n; t++)
-            sum[t] += (double)weights[i * n + t];
-    for (size_t t = 0; t < n; t++)
-        share[t] = (float)(sum[t] / n_visual);
-    c->macs += (uint64_t)n_visual * (uint64_t)n_text * (uint64_t)d;
-}
-
-/* What sorts rising as (falling value, rising index); NaN as −∞ (callers refuse it, an order must still
- * exist). */
-static uint64_t order_key(float x, int index)
-{
-    float value = isnan(x) ? -INFINITY : x + 0.0f; /* −0 and 0 are equals */
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u; /* rises with the value */
-    return (uint64_t)~bits << 32 | (uint32_t)index;
-}
-
-/* Restores the heap (largest on top) of keys [n] below `at`. */
-static void sift_down(uint64_t *keys, int at, int n)
-{
-    uint64_t key = keys[at];
-    for (int child = 2 * at + 1; child < n; child = 2 * at + 1) {
-        if (child + 1 < n && keys[child + 1] > keys[child])
-            child++;
-        if (keys[child] <= key)
-            break;
-        keys[at] = keys[child];
-        at = child;
-    }
-    keys[at] = key;
-}
-
-/* A heap of the k best so far, the worst of them on top; then sorted. */
-static void cpu_top_k(struct compute *c, int32_t *index, const float *x, int k, int n)
-{
-    ENSURE(k <= n);
-    if (k <= 0)
-        return;
-    uint64_t *keys = work_memory(cpu_of(c), (size_t)k * sizeof *keys);
-    for (int i = 0; i < k; i++)
-        keys[i] = order_key(x[i], i);
-    for (int at = k / 2 - 1; at >= 0; at--)
-        sift_down(keys, at, k);
-    for (int i = k; i < n; i++) {
-        uint64_t key = order_key(x[i], i);
-        if (key < keys[0]) {
-            keys[0] = key;
-            sift_down(keys, 0, k);
-        }
-    }
-    for (int end = k - 1; end >= 0; end--) {
-        index[end] = (int32_t)(uint32_t)keys[0];
-        keys[0] = keys[end];
-        if (end > 0)
-            sift_down(keys, 0, end);
-    }
-}
-
-struct distance_args {
-    const struct cpu_kernels *kernels;
-    double *distance2;
-    const float *x;
-    const int32_t *index;
-    int n, d;
-};
-
-/* Row i against the rows before it. */
-static void distance_run(void *context, int task, int thread)
-{
-    const struct distance_args *a = context;
-    int i = a->n - 1 - task; /* the longest first */
-    (void)thread;
-    a->kernels->distances(a->distance2 + (size_t)i * (size_t)a->n, a->x + (size_t)a->index[i] * (size_t)a->d,
-                          a->x, a->index, i, a->d);
-}
-
-static void cpu_cluster(struct compute *c, int32_t *centres, int32_t *group, const float *x,
-                        const int32_t *index, int n, int d, const struct cluster_options *options)
-{
-    size_t rows = (size_t)n;
-    double *distance2 = work_memory(cpu_of(c), (rows * rows + cluster_scratch(n)) * sizeof *distance2);
-    struct distance_args args = {
-        .kernels = cpu_of(c)->kernels, .distance2 = distance2, .x = x, .index = index, .n = n, .d = d};
-    threads_run(cpu_of(c)->threads, n, distance_run, &args);
-    for (size_t i = 0; i < rows; i++) {
-        distance2[i * rows + i] = 0;
-        for (size_t j = 0; j < i; j++) { /* each pair was computed once: exactly symmetric */
-            distance2[i * rows + j] /= d;
-            distance2[j * rows + i] = distance2[i * rows + j];
-        }
-    }
-    cluster_assign(centres, group, distance2, distance2 + rows * rows, x, index, n, d, options);
-    c->macs += (uint64_t)n * (uint64_t)n * (uint64_t)d;
-}
-
-static int32_t cpu_argmax(struct compute *c, const float *x, int n)
-{
-    (void)c;
-    uint64_t best = order_key(x[0], 0);
-    for (int i = 1; i < n; i++) {
-        uint64_t key = order_key(x[i], i);
-        best = key < best ? key : best;
-    }
-    return (int32_t)(uint32_t)best;
 }
 
 const struct ops ops_cpu = {

@@ -43,15 +43,16 @@ static void choice_name(char *out, size_t size, const char *choices, int index)
 /* "an integer from 1 to 64", "one of on|off" … for messages. */
 static void expected_text(char *out, size_t size, const struct param *row)
 {
-    static const char *const kinds[] = {"an integer", "a number", "one of", "integers a,b,c", "numbers a,b,c", "text"};
+    static const char *const kinds[] = {"an integer",     "a number",      "one of",
+                                        "integers a,b,c", "numbers a,b,c", "text"};
     if (row->type == PARAM_CHOICE) {
         snprintf(out, size, "one of %s", row->choices);
         return;
     }
     char range[96] = "";
     if (row->type != PARAM_TEXT)
-        snprintf(range, sizeof range, " %s %g and at most %g", row->low_open ? "above" : "of at least", row->low,
-                 row->high);
+        snprintf(range, sizeof range, " %s %g and at most %g", row->low_open ? "above" : "of at least",
+                 row->low, row->high);
     snprintf(out, size, "%s%s%s%s", kinds[row->type], range, row->choices ? ", or " : "",
              row->choices ? row->choices : "");
 }
@@ -116,7 +117,8 @@ void params_init(struct params *out, const struct param *table, int n)
     }
 }
 
-enum status params_set(struct params *params, const char *key, const char *value, const char *who, struct error *err)
+enum status params_set(struct params *params, const char *key, const char *value, const char *who,
+                       struct error *err)
 {
     for (int i = 0; i < params->n; i++) {
         const struct param *row = &params->table[i];
@@ -126,7 +128,8 @@ enum status params_set(struct params *params, const char *key, const char *value
         if (!value_parse(&parsed, row, value)) {
             char expected[256];
             expected_text(expected, sizeof expected, row);
-            return fail(err, BAD_INPUT, "%s: parameter %s: found '%.80s', expected %s", who, key, value, expected);
+            return fail(err, BAD_INPUT, "%s: parameter %s: found '%.80s', expected %s", who, key, value,
+                        expected);
         }
         parsed.given = parsed.present = true;
         params->values[i] = parsed;
@@ -135,7 +138,8 @@ enum status params_set(struct params *params, const char *key, const char *value
     char names[512] = "none";
     int used = 0;
     for (int i = 0; i < params->n; i++)
-        used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", i ? ", " : "", params->table[i].name);
+        used +=
+            snprintf(names + used, sizeof names - (size_t)used, "%s%s", i ? ", " : "", params->table[i].name);
     return fail(err, BAD_INPUT, "%s: unknown parameter '%.80s'; its parameters: %s", who, key, names);
 }
 
@@ -224,8 +228,8 @@ int params_json(char *out, size_t size, const struct params *params, bool only_c
         bool quoted = value->choice >= 0 || row->type == PARAM_TEXT;
         const char *open = list ? "[" : quoted ? "\"" : "", *close = list ? "]" : quoted ? "\"" : "";
         size_t left = (size_t)used < size ? size - (size_t)used : 0;
-        used += snprintf(left ? out + used : NULL, left, "%s\"%s\":%s%s%s", shown++ ? "," : "", row->name, open, text,
-                         close);
+        used += snprintf(left ? out + used : NULL, left, "%s\"%s\":%s%s%s", shown++ ? "," : "", row->name,
+                         open, text, close);
     }
     size_t left = (size_t)used < size ? size - (size_t)used : 0;
     return used + snprintf(left ? out + used : NULL, left, "}");

@@ -13,7 +13,8 @@ static const int32_t *positions_upload(struct run *run, enum status *status, str
         return NULL;
     struct session *s = run->session;
     int n = run->sequence.n;
-    int32_t *host = memory_alloc((size_t)n, sizeof *host), *device = s->work.index + (size_t)7 * (size_t)s->work.n_rows;
+    int32_t *host = memory_alloc((size_t)n, sizeof *host),
+            *device = s->work.index + (size_t)7 * (size_t)s->work.n_rows;
     if (host == NULL) {
         *status = memory_failed(err, "positions", (size_t)n * sizeof *host);
         return NULL;
@@ -45,12 +46,13 @@ static void count_layer(struct run *run, int layer, int n_q)
     row->kv_len = n_k;
     row->macs_prefill += macs;
     ledger->macs[STAGE_PREFILL] += macs;
-    ledger->macs_paper += macs_layer_paper(n_q, config->text.hidden, config->text.intermediate, config->text.n_heads,
-                                           config->text.n_kv_heads, config->text.head_dim);
+    ledger->macs_paper +=
+        macs_layer_paper(n_q, config->text.hidden, config->text.intermediate, config->text.n_heads,
+                         config->text.n_kv_heads, config->text.head_dim);
 }
 
-static enum status layer_run(struct run *run, int layer, int n, const int32_t *positions, int first_position, float *lse,
-                             struct error *err)
+static enum status layer_run(struct run *run, int layer, int n, const int32_t *positions, int first_position,
+                             float *lse, struct error *err)
 {
     struct session *s = run->session;
     struct ledger *ledger = &run->answer->ledger;
@@ -80,7 +82,8 @@ enum status prefill_first(struct run *run, int *n_rows, struct error *err)
         TRY(status);
         bool attention = wants_attention(run->question, l);
         ledger->layers[l].visual_in = ledger->layers[l].kv_visual = run->sequence.n_visual;
-        TRY(layer_run(run, l, run->sequence.n, positions, 0, attention || cut_scores(run, l) ? s->work.lse : NULL, err));
+        TRY(layer_run(run, l, run->sequence.n, positions, 0,
+                      attention || cut_scores(run, l) ? s->work.lse : NULL, err));
         if (attention)
             TRY(attention_record(run, l, err));
         TRY(cut_apply(run, l, err));

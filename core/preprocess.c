@@ -30,7 +30,8 @@ static const char *const steps[] = {"do_resize", "do_center_crop", "do_rescale",
 /* `size` and `crop_size` are a number, or an object with `edge`, or one with equal height and width where
  * `square` allows it. */
 static enum status side_read(int *out, const json_t *config, const char *key, const char *edge, bool square,
-                             const char *name, struct error *err) {
+                             const char *name, struct error *err)
+{
     const json_t *value = json_object_get(config, key);
     int64_t side = *out;
     if (json_is_object(value)) {
@@ -54,7 +55,8 @@ static enum status side_read(int *out, const json_t *config, const char *key, co
 }
 
 static enum status triple_read(float out[3], const json_t *config, const char *key, double low,
-                               const char *name, struct error *err) {
+                               const char *name, struct error *err)
+{
     const json_t *array = json_object_get(config, key);
     if (!array || json_is_null(array))
         return OK;
@@ -71,7 +73,8 @@ static enum status triple_read(float out[3], const json_t *config, const char *k
 }
 
 static enum status config_read(struct processor *out, const json_t *config, const char *name,
-                               struct error *err) {
+                               struct error *err)
+{
     const char *type = NULL;
     TRY(json_str(&type, config, "image_processor_type", known_types[0], name, err));
     bool known = false;
@@ -105,7 +108,8 @@ static enum status config_read(struct processor *out, const json_t *config, cons
     return triple_read(out->std, config, "image_std", 1e-6, name, err);
 }
 
-enum status processor_open(struct processor *out, const char *dir, int default_size, struct error *err) {
+enum status processor_open(struct processor *out, const char *dir, int default_size, struct error *err)
+{
     *out = (struct processor){.size = default_size,
                               .crop = default_size,
                               .mode = IMAGE_MODE_CROP,
@@ -126,7 +130,8 @@ enum status processor_open(struct processor *out, const char *dir, int default_s
     return status;
 }
 
-void processor_mean_colour(uint8_t out[3], const struct processor *processor) {
+void processor_mean_colour(uint8_t out[3], const struct processor *processor)
+{
     for (int c = 0; c < 3; c++) {
         int value = (int)((double)processor->mean[c] * 255.0);
         out[c] = (uint8_t)(value > 255 ? 255 : value);
@@ -139,14 +144,16 @@ struct overlap {
     int from, to, count;
 };
 
-static struct overlap overlap_centre(int n, int crop) {
+static struct overlap overlap_centre(int n, int crop)
+{
     if (n < crop)
         return (struct overlap){0, (crop - n + 1) / 2, n};
     return (struct overlap){(n - crop) / 2, 0, crop};
 }
 
 /* values[c][x] = ((float)(x · rescale) − mean) / std, each step rounded to float as numpy does. */
-static void table_make(float values[3][256], const struct processor *processor) {
+static void table_make(float values[3][256], const struct processor *processor)
+{
     for (int c = 0; c < 3; c++)
         for (int x = 0; x < 256; x++) {
             float scaled = (float)((double)x * processor->rescale);
@@ -158,7 +165,8 @@ static void table_make(float values[3][256], const struct processor *processor) 
 /* The part of the resized picture that the crop keeps, and where it goes. */
 static enum status resize_for_crop(struct image *out, struct overlap *across, struct overlap *down,
                                    const struct image *image, const struct processor *processor,
-                                   struct error *err) {
+                                   struct error *err)
+{
     bool wide = image->width > image->height;
     double shorter = wide ? image->height : image->width, longer = wide ? image->width : image->height;
     int resized = (int)((double)processor->size * longer / shorter);
@@ -170,7 +178,8 @@ static enum status resize_for_crop(struct image *out, struct overlap *across, st
 }
 
 enum status preprocess(float *pixels, const struct image *image, const struct processor *processor,
-                       struct error *err) {
+                       struct error *err)
+{
     struct image padded = {0}, kept = {0};
     struct overlap across, down;
     const struct image *source = image;

@@ -1,8 +1,8 @@
-/* A method of visual-token reduction: it only decides. The runtime asks it at fixed points, hands it a read-only
- * view, and gets a selection back; the runtime gathers, merges, renumbers and counts.
+/* A method of visual-token reduction: it only decides. The runtime asks it at fixed points, hands it a
+ * read-only view, and gets a selection back; the runtime gathers, merges, renumbers and counts.
  *
- * A new method is one file with one `const struct reducer` and one line in registry.c. Unused slots are filled by
- * defaults (reducer_registry), so callers never test for NULL.
+ * A new method is one file with one `const struct reducer` and one line in registry.c. Unused slots are
+ * filled by defaults (reducer_registry), so callers never test for NULL.
  */
 #ifndef WINNOW_REDUCER_H
 #define WINNOW_REDUCER_H
@@ -46,35 +46,35 @@ struct view {
     struct compute *compute;
     const struct method *method;
     const struct plan *plan;
-    const struct plan_cut *cut;     /* the cut that is asked for */
+    const struct plan_cut *cut;      /* the cut that is asked for */
     const struct sequence *sequence; /* tokens that enter the cut; host */
-    int layer;                      /* LAYER_BEFORE or the decoder layer just run */
+    int layer;                       /* LAYER_BEFORE or the decoder layer just run */
     int n_visual, hidden_size;
-    const int32_t *visual;          /* [n_visual] rows of `hidden` that are visual; backend */
-    const float *hidden;            /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
-    const float *score;             /* [n_visual] mean attention of the requested rows; NULL without a request */
-    const float *matrix;            /* [n_rows, n_visual], where asked for */
+    const int32_t *visual; /* [n_visual] rows of `hidden` that are visual; backend */
+    const float *hidden;   /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
+    const float *score;    /* [n_visual] mean attention of the requested rows; NULL without a request */
+    const float *matrix;   /* [n_rows, n_visual], where asked for */
     int n_rows;
-    const float *text;              /* [n_text_after, hidden_size] embeddings of the text after the last image */
+    const float *text; /* [n_text_after, hidden_size] embeddings of the text after the last image */
     int n_text_after;
     uint64_t seed, sample;
-    float *scratch;                 /* backend memory for a method's own use, n_scratch floats: at least … */
-    size_t n_scratch;               /* … hidden_size + 1 per token of the uncut sequence */
+    float *scratch;   /* backend memory for a method's own use, n_scratch floats: at least … */
+    size_t n_scratch; /* … hidden_size + 1 per token of the uncut sequence */
 };
 
-/* What a method answers. All indices are places in visual order at this cut (0 … n_visual − 1), in backend memory
- * of the session's arena, filled by the method; counts are on the host and were planned. */
+/* What a method answers. All indices are places in visual order at this cut (0 … n_visual − 1), in backend
+ * memory of the session's arena, filled by the method; counts are on the host and were planned. */
 struct selection {
-    int32_t *order;       /* [n_visual] scratch: places by falling score */
+    int32_t *order; /* [n_visual] scratch: places by falling score */
     int n_kept;
-    int32_t *kept;        /* [n_kept] ascending */
+    int32_t *kept; /* [n_kept] ascending */
     int n_recycled, n_clusters;
-    int32_t *recycled;    /* [n_recycled] by falling priority */
-    int32_t *group;       /* [n_recycled] cluster of each, 0 … n_clusters − 1 in insertion order */
-    float *weight;        /* [n_clusters] factor of each cluster's sum (1/size for a mean) */
-    int32_t *centres;     /* [n_clusters] the centre's place; a cluster takes its position id */
-    int rank;             /* −1 where it means nothing */
-    bool skip;            /* no cut after all */
+    int32_t *recycled; /* [n_recycled] by falling priority */
+    int32_t *group;    /* [n_recycled] cluster of each, 0 … n_clusters − 1 in insertion order */
+    float *weight;     /* [n_clusters] factor of each cluster's sum (1/size for a mean) */
+    int32_t *centres;  /* [n_clusters] the centre's place; a cluster takes its position id */
+    int rank;          /* −1 where it means nothing */
+    bool skip;         /* no cut after all */
 };
 
 struct reducer {
@@ -82,28 +82,29 @@ struct reducer {
     const struct param *params;
     int n_params;
 
-    /* ---- budget to counts: a plan is made before the first token is computed ---- */
+    /* ---- budget to counts: a plan is made before the first token is computed ---------------- */
     /* Whether the method's own counts (keep, ratios, r) are given, so that it needs no budget. */
     bool (*has_counts)(const struct method *method);
     enum status (*plan_counts)(struct plan *out, const struct method *method, const struct plan_input *input,
                                struct error *err);
     /* The published setting for `budget` tokens; an error lists the settings there are. */
-    enum status (*plan_official)(struct plan *out, const struct method *method, const struct plan_input *input,
-                                 double budget, struct error *err);
-    /* The family of plans that `match` is solved in: step 0 … n−1 for a budget. Returns n; fills *out for `step`
-     * and *size, by which steps with equal means are told apart (the smaller is taken). */
+    enum status (*plan_official)(struct plan *out, const struct method *method,
+                                 const struct plan_input *input, double budget, struct error *err);
+    /* The family of plans that `match` is solved in: step 0 … n−1 for a budget. Returns n; fills *out for
+     * `step` and *size, by which steps with equal means are told apart (the smaller is taken). */
     int (*plan_steps)(const struct method *method, const struct plan_input *input, double budget);
-    void (*plan_step)(struct plan *out, double *size, const struct method *method, const struct plan_input *input,
-                      double budget, int step);
+    void (*plan_step)(struct plan *out, double *size, const struct method *method,
+                      const struct plan_input *input, double budget, int step);
     /* Multiply-accumulates that the method itself adds at a plan's cuts, before the run (match: flops). */
-    double (*plan_select_macs)(const struct plan *plan, const struct method *method, const struct plan_input *input);
+    double (*plan_select_macs)(const struct plan *plan, const struct method *method,
+                               const struct plan_input *input);
 
-    /* ---- at work ---- */
+    /* ---- at work ---------------------------------------------------------------------------- */
     bool original_positions; /* default of `positions` */
     /* Name of the method whose defaults a control takes over, or NULL. */
     const char *(*shadows)(const struct method *method);
-    /* Before layer 0: places in the text after the last image whose attention is to score; host array with room for
-     * all of it. No row: *n_rows = 0, no cut is made in this sample. */
+    /* Before layer 0: places in the text after the last image whose attention is to score; host array with
+     * room for all of it. No row: *n_rows = 0, no cut is made in this sample. */
     enum status (*choose_rows)(int32_t *rows, int *n_rows, const struct view *view, struct error *err);
     struct score_request (*score)(const struct method *method, const struct plan_cut *cut);
     enum status (*select)(struct selection *out, const struct view *view, struct error *err);
@@ -124,14 +125,16 @@ enum status method_plan(struct plan *out, const struct method *method, const str
 bool method_original_positions(const struct method *method);
 
 /* `positions`, a row of every method that drops tokens. */
-#define PARAM_POSITIONS(default_text)                                                                             \
-    {.name = "positions", .type = PARAM_CHOICE, .fallback = default_text, .choices = "compact|original",           \
-     .doc = "ids after a cut: renumbered 0 ... L'-1, or those of the uncut sequence"}
+#define PARAM_POSITIONS(default_text)                                                                        \
+    {                                                                                                        \
+        .name = "positions", .type = PARAM_CHOICE, .fallback = default_text, .choices = "compact|original",  \
+        .doc = "ids after a cut: renumbered 0 ... L'-1, or those of the uncut sequence"                      \
+    }
 
-/* ---- what methods share when they choose (select.c) ---- */
+/* ---- what methods share when they choose (select.c) ----------------------------------------- */
 /* kept: the `keep` largest of score [n_visual], ascending. The order by falling score is left in
  * out->order (n_kept + n_more entries): what follows the kept ones is the order for recycling. */
-enum status select_top(struct selection *out, const struct view *view, const float *score, int keep, int n_more,
-                       struct error *err);
+enum status select_top(struct selection *out, const struct view *view, const float *score, int keep,
+                       int n_more, struct error *err);
 
 #endif

@@ -36,7 +36,8 @@ struct plane {
     uint8_t *bytes; /* owned */
 };
 
-static double bicubic(double x) {
+static double bicubic(double x)
+{
     const double a = -0.5;
     x = fabs(x);
     if (x < 1.0)
@@ -47,7 +48,8 @@ static double bicubic(double x) {
 }
 
 /* Outputs [start, start + n) of a side that goes from n_in to n_out pixels. The caller frees out->first. */
-static enum status taps_make(struct taps *out, int n_in, int n_out, int start, int n, struct error *err) {
+static enum status taps_make(struct taps *out, int n_in, int n_out, int start, int n, struct error *err)
+{
     double scale = (double)n_in / (double)n_out;
     double filter_scale = scale < 1.0 ? 1.0 : scale;
     double support = 2.0 * filter_scale, inverse = 1.0 / filter_scale;
@@ -84,7 +86,8 @@ static enum status taps_make(struct taps *out, int n_in, int n_out, int start, i
     return OK;
 }
 
-static enum status plane_new(struct plane *out, int n_rows, int n_pixels, struct error *err) {
+static enum status plane_new(struct plane *out, int n_rows, int n_pixels, struct error *err)
+{
     size_t stride = ((size_t)n_pixels * 3 + BLOCK - 1) / BLOCK * BLOCK;
     *out = (struct plane){stride, memory_zero((size_t)n_rows, stride)};
     if (!out->bytes)
@@ -94,7 +97,8 @@ static enum status plane_new(struct plane *out, int n_rows, int n_pixels, struct
 
 /* out row c, pixel r = in row r, pixel c. */
 static void pixels_turn(uint8_t *out, size_t out_stride, const uint8_t *in, size_t in_stride, int n_rows,
-                        int n_columns) {
+                        int n_columns)
+{
     for (int c = 0; c < n_columns; c++) {
         uint8_t *to = out + (size_t)c * out_stride;
         const uint8_t *from = in + 3 * (size_t)c;
@@ -108,7 +112,8 @@ static void pixels_turn(uint8_t *out, size_t out_stride, const uint8_t *in, size
 
 /* One output row: out[j] = clip8(Σ_t weights[t] · in[t · stride + j]). */
 static void row_weigh(uint8_t *restrict out, const uint8_t *restrict in, size_t stride,
-                      const int *restrict weights, int count) {
+                      const int *restrict weights, int count)
+{
     for (size_t j = 0; j < stride; j += BLOCK) {
         int sum[BLOCK];
         for (int b = 0; b < BLOCK; b++)
@@ -128,7 +133,8 @@ static void row_weigh(uint8_t *restrict out, const uint8_t *restrict in, size_t 
 }
 
 /* out row i = the weighted rows of `in`, whose row 0 is the input's row `origin`. */
-static void plane_weigh(struct plane *out, const struct plane *in, const struct taps *taps, int origin) {
+static void plane_weigh(struct plane *out, const struct plane *in, const struct taps *taps, int origin)
+{
     ENSURE(out->stride == in->stride);
     for (int i = 0; i < taps->n; i++)
         row_weigh(out->bytes + (size_t)i * out->stride,
@@ -139,7 +145,8 @@ static void plane_weigh(struct plane *out, const struct plane *in, const struct 
 /* Columns [left, left + n) of a picture `width` wide, rows [low, high) of the input, into a plane whose row 0
  * is the row `low`. */
 static enum status pass_across(struct plane *out, const struct image *in, int width, int left, int n, int low,
-                               int high, struct error *err) {
+                               int high, struct error *err)
+{
     size_t in_stride = (size_t)in->width * 3;
     const uint8_t *source = in->rgb + (size_t)low * in_stride;
     TRY(plane_new(out, high - low, n, err));
@@ -171,7 +178,8 @@ exit:
 }
 
 enum status image_resize_window(struct image *out, const struct image *in, int width, int height,
-                                const struct window *window, struct error *err) {
+                                const struct window *window, struct error *err)
+{
     ENSURE(window->left >= 0 && window->width > 0 && window->left + window->width <= width);
     ENSURE(window->top >= 0 && window->height > 0 && window->top + window->height <= height);
     struct taps taps = {0};
@@ -203,8 +211,8 @@ exit:
     return status;
 }
 
-enum status image_resize(struct image *out, const struct image *in, int width, int height,
-                         struct error *err) {
+enum status image_resize(struct image *out, const struct image *in, int width, int height, struct error *err)
+{
     *out = (struct image){0};
     if (width < 1 || height < 1)
         return fail(err, BAD_INPUT, "a picture cannot be resized to %d x %d pixels", width, height);
@@ -212,7 +220,8 @@ enum status image_resize(struct image *out, const struct image *in, int width, i
 }
 
 enum status image_pad_square(struct image *out, const struct image *in, const uint8_t fill[3],
-                             struct error *err) {
+                             struct error *err)
+{
     int side = in->width > in->height ? in->width : in->height;
     TRY(image_new(out, side, side, fill, err));
     size_t left = (size_t)((side - in->width) / 2), top = (size_t)((side - in->height) / 2);

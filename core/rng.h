@@ -1,5 +1,6 @@
-/* Chance by counter: the value depends only on (seed, sample, stream, index), so it is the same on every device,
- * in any order, at any level of sharing. The mixer is SplitMix64's finaliser, applied to each part in turn. */
+/* Chance by counter: the value depends only on (seed, sample, stream, index), so it is the same on every
+ * device, in any order, at any level of sharing. The mixer is SplitMix64's finaliser, applied to each part in
+ * turn. */
 #ifndef WINNOW_RNG_H
 #define WINNOW_RNG_H
 

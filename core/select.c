@@ -1,4 +1,5 @@
-/* What methods share when they choose: top-k with the ties of the house (lower index first), see reducer.h. */
+/* What methods share when they choose: top-k with the ties of the house (lower index first), see reducer.h.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@ static int compare_index(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-enum status select_top(struct selection *out, const struct view *view, const float *score, int keep, int n_more,
-                       struct error *err)
+enum status select_top(struct selection *out, const struct view *view, const float *score, int keep,
+                       int n_more, struct error *err)
 {
     struct compute *c = view->compute;
     int n = view->n_visual, n_order = keep + n_more;
@@ -26,7 +27,9 @@ enum status select_top(struct selection *out, const struct view *view, const flo
     for (int j = 0; j < n; j++)
         if (isnan(values[j])) {
             free(host);
-            return fail(err, BAD_INPUT, "the score of visual token %d after decoder layer %d is not a number; are the weights damaged?",
+            return fail(err, BAD_INPUT,
+                        "the score of visual token %d after decoder layer %d is not a number; are the "
+                        "weights damaged?",
                         j, view->layer);
         }
     c->ops->top_k(c, out->order, score, n_order, n);

@@ -1,4 +1,5 @@
-/* A session: buffers for one thread of work, and the way of a picture: pixels → tower → projector → features. */
+/* A session: buffers for one thread of work, and the way of a picture: pixels → tower → projector → features.
+ */
 #include "session.h"
 
 #include <stdatomic.h>
@@ -25,13 +26,16 @@ enum status session_open(struct session **out, struct vlm *vlm, int n_threads, s
         return status;
     }
     int n_vision = 1 + config->grid_rows * config->grid_cols;
-    size_t n_pixels = (size_t)3 * (size_t)config->vision.image_size * (size_t)config->vision.image_size * sizeof(float);
+    size_t n_pixels =
+        (size_t)3 * (size_t)config->vision.image_size * (size_t)config->vision.image_size * sizeof(float);
     s->pixels = memory_alloc(n_pixels, 1);
     s->pixels_device = vlm->ops->alloc(n_pixels);
     if (s->pixels == NULL || s->pixels_device == NULL)
         TRY_GOTO(status, memory_failed(err, "pixels", n_pixels));
-    TRY_GOTO(status, kv_new(&s->kv, vlm->ops, config->text.n_layers, config->text.n_kv_heads, config->text.head_dim, err));
-    TRY_GOTO(status, kv_new(&s->vision, vlm->ops, 1, config->vision.n_heads, config->vision.hidden / config->vision.n_heads, err));
+    TRY_GOTO(status, kv_new(&s->kv, vlm->ops, config->text.n_layers, config->text.n_kv_heads,
+                            config->text.head_dim, err));
+    TRY_GOTO(status, kv_new(&s->vision, vlm->ops, 1, config->vision.n_heads,
+                            config->vision.hidden / config->vision.n_heads, err));
     TRY_GOTO(status, kv_reserve(&s->vision, 0, n_vision, err));
     TRY_GOTO(status, workspace_reserve(s, n_vision, err));
 exit:
@@ -80,17 +84,19 @@ enum status workspace_reserve(struct session *s, int n_rows, struct error *err)
     size_t d = largest(text, vision);
     size_t heads = largest((size_t)config->text.n_heads * (size_t)config->text.head_dim, vision);
     size_t patch = 3 * (size_t)config->vision.patch * (size_t)config->vision.patch;
-    size_t m = largest(largest((size_t)config->text.intermediate, (size_t)config->vision.intermediate), largest(patch, text));
+    size_t m = largest(largest((size_t)config->text.intermediate, (size_t)config->vision.intermediate),
+                       largest(patch, text));
     /* each part starts on a 64-byte line */
     const struct {
         void *pointer;
         size_t n;
-    } parts[] = {{&w->x, n * d},        {&w->next, n * d},    {&w->h, n * d},
-                 {&w->q, n * heads},    {&w->k, n * heads},   {&w->v, n * heads},
-                 {&w->mix, n * heads},  {&w->gate, n * m},    {&w->up, n * m},
-                 {&w->lse, n * (size_t)config->text.n_heads}, {&w->score, n},
-                 {&w->scratch, n * (text + 1)},               {&w->index, N_INDEX * n},
-                 {&w->logits, (size_t)config->text.vocabulary}};
+    } parts[] = {{&w->x, n * d},           {&w->next, n * d},
+                 {&w->h, n * d},           {&w->q, n * heads},
+                 {&w->k, n * heads},       {&w->v, n * heads},
+                 {&w->mix, n * heads},     {&w->gate, n * m},
+                 {&w->up, n * m},          {&w->lse, n * (size_t)config->text.n_heads},
+                 {&w->score, n},           {&w->scratch, n * (text + 1)},
+                 {&w->index, N_INDEX * n}, {&w->logits, (size_t)config->text.vocabulary}};
     size_t total = 0;
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
         total += (parts[i].n + 15) / 16 * 16;
@@ -109,8 +115,8 @@ enum status workspace_reserve(struct session *s, int n_rows, struct error *err)
     return OK;
 }
 
-enum status tap_give(const struct tap *tap, struct session *s, const char *name, const float *data, int first, int rows,
-                     int cols, struct error *err)
+enum status tap_give(const struct tap *tap, struct session *s, const char *name, const float *data, int first,
+                     int rows, int cols, struct error *err)
 {
     if (!tap_wants(tap, name))
         return OK;
@@ -124,7 +130,7 @@ enum status tap_give(const struct tap *tap, struct session *s, const char *name,
     return OK;
 }
 
-/* ---- pictures -------------------------------------------------------------------------------------------- */
+/* ---- pictures ------------------------------------------------------------------------------- */
 
 static enum status features_new(struct features **out, const struct vlm *vlm, int n, struct error *err)
 {
@@ -145,8 +151,8 @@ static enum status features_new(struct features **out, const struct vlm *vlm, in
     return OK;
 }
 
-enum status session_encode(struct features **out, struct session *s, const struct image *image, int image_mode,
-                           const struct tap *tap, struct error *err)
+enum status session_encode(struct features **out, struct session *s, const struct image *image,
+                           int image_mode, const struct tap *tap, struct error *err)
 {
     const struct vlm *vlm = s->vlm;
     const struct vlm_config *config = &vlm->config;

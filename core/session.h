@@ -1,5 +1,6 @@
-/* Inside the runtime: one thread of work. Three lifetimes of memory: the model's (model.h), the session's (here: KV
- * pages and a workspace that only grows) and the answer's. Nothing is allocated while an answer is decoded. */
+/* Inside the runtime: one thread of work. Three lifetimes of memory: the model's (model.h), the session's
+ * (here: KV pages and a workspace that only grows) and the answer's. Nothing is allocated while an answer is
+ * decoded. */
 #ifndef WINNOW_SESSION_H
 #define WINNOW_SESSION_H
 
@@ -8,18 +9,18 @@
 
 /* Backend buffers for n_rows rows through any layer of the model; pointers of one layer at a time. */
 struct workspace {
-    int n_rows;      /* rows there is room for */
+    int n_rows; /* rows there is room for */
     size_t n_bytes;
-    float *block;    /* everything below lies in here */
-    float *x, *next; /* [n_rows, d] the residual stream, and its successor after a cut */
-    float *h;        /* [n_rows, d] normed input, or a branch's output */
+    float *block;           /* everything below lies in here */
+    float *x, *next;        /* [n_rows, d] the residual stream, and its successor after a cut */
+    float *h;               /* [n_rows, d] normed input, or a branch's output */
     float *q, *k, *v, *mix; /* [n_rows, heads · head_dim] */
-    float *gate, *up; /* [n_rows, intermediate] */
-    float *lse;      /* [n_heads, n_rows] */
-    float *score;    /* [n_rows] */
-    float *scratch;  /* [n_rows, d + 1] */
-    int32_t *index;  /* [8, n_rows] */
-    float *logits;   /* [vocabulary] */
+    float *gate, *up;       /* [n_rows, intermediate] */
+    float *lse;             /* [n_heads, n_rows] */
+    float *score;           /* [n_rows] */
+    float *scratch;         /* [n_rows, d + 1] */
+    int32_t *index;         /* [8, n_rows] */
+    float *logits;          /* [vocabulary] */
 };
 
 struct session {
@@ -28,7 +29,7 @@ struct session {
     struct kv_cache kv;     /* of the decoder */
     struct kv_cache vision; /* one layer, reused by every layer of the tower */
     struct workspace work;
-    float *pixels;          /* host, [3, crop, crop] */
+    float *pixels; /* host, [3, crop, crop] */
     float *pixels_device;
     size_t peak_bytes;
 };
@@ -44,22 +45,25 @@ struct features {
 /* Room for n rows; what is in the buffers is lost. */
 enum status workspace_reserve(struct session *session, int n_rows, struct error *err);
 
-/* ---- taps ---- */
+/* ---- taps ----------------------------------------------------------------------------------- */
 static inline bool tap_wants(const struct tap *tap, const char *name)
 {
     return tap && tap->want(tap->context, name);
 }
-enum status tap_give(const struct tap *tap, struct session *session, const char *name, const float *data, int first,
-                     int rows, int cols, struct error *err);
+enum status tap_give(const struct tap *tap, struct session *session, const char *name, const float *data,
+                     int first, int rows, int cols, struct error *err);
 
-/* ---- clip.c: pixels (host, [3, size, size]) to features [n, d] in work.x; *n rows ---- */
-enum status clip_forward(struct session *session, const struct tap *tap, float **features, int *n, struct error *err);
+/* ---- clip.c: pixels (host, [3, size, size]) to features [n, d] in work.x; *n rows ----------- */
+enum status clip_forward(struct session *session, const struct tap *tap, float **features, int *n,
+                         struct error *err);
 uint64_t clip_macs(const struct vlm_config *config);
 
-/* ---- llama.c ---- */
-/* n rows of work.x through layer l; row 0 stands at the layer's present cache length. positions: backend ids of the
- * rows, or NULL: first_position + i. lse: where its log-sum-exp goes, or NULL. Appends to the cache. */
-void llama_layer(struct session *session, int layer, int n, const int32_t *positions, int first_position, float *lse);
+/* ---- llama.c -------------------------------------------------------------------------------- */
+/* n rows of work.x through layer l; row 0 stands at the layer's present cache length. positions: backend ids
+ * of the rows, or NULL: first_position + i. lse: where its log-sum-exp goes, or NULL. Appends to the cache.
+ */
+void llama_layer(struct session *session, int layer, int n, const int32_t *positions, int first_position,
+                 float *lse);
 /* The same for the one row of a decode step. */
 void llama_layer_row(struct session *session, int layer, int position);
 /* Logits of one row of hidden states into work.logits. */

@@ -1,10 +1,10 @@
 /* SparseVLM (Zhang et al., ICML 2025, arXiv 2410.04417), the fixed schedules of the published code (v1.5).
  *
- *   before layer 0   text raters: S = E_v·E_tᵀ, softmax over the text, mean over the image; those above the mean
- *   after layer l    priority p = mean over heads and raters of their attention to each visual token   (eq. 3, 6)
- *   of 2, 6, 15      the k of largest p stay in order                                        (k: official table)
- *                    the best tau of the dropped are recycled: DPC-KNN clusters of their hidden states, one
- *                    token a cluster, put behind the kept ones                                      (section 3.3)
+ *   before layer 0   text raters: S = E_v·E_tᵀ, softmax over the text, mean over the image; those above the
+ * mean after layer l    priority p = mean over heads and raters of their attention to each visual token (eq.
+ * 3, 6) of 2, 6, 15      the k of largest p stay in order                                        (k: official
+ * table) the best tau of the dropped are recycled: DPC-KNN clusters of their hidden states, one token a
+ * cluster, put behind the kept ones                                      (section 3.3)
  *
  * Where paper and code differ the code is followed (docs/methods.md).
  */
@@ -17,55 +17,107 @@
 #include "reducer.h"
 
 static const struct param sparsevlm_params[] = {
-    {.name = "mode", .type = PARAM_CHOICE, .fallback = "v1.5", .choices = "v1.5",
+    {.name = "mode",
+     .type = PARAM_CHOICE,
+     .fallback = "v1.5",
+     .choices = "v1.5",
      .doc = "v1.5: fixed schedule of the published code"},
-    {.name = "raters", .type = PARAM_CHOICE, .fallback = "select", .choices = "select|text|all",
+    {.name = "raters",
+     .type = PARAM_CHOICE,
+     .fallback = "select",
+     .choices = "select|text|all",
      .doc = "rows that score: selected text, all text after the last image, every row"},
-    {.name = "rater_rule", .type = PARAM_REAL, .fallback = "mean", .low = 0, .high = 1e6, .low_open = true,
-     .choices = "mean", .doc = "a text token rates if its share is above the mean, or above c times the mean"},
-    {.name = "recycle", .type = PARAM_CHOICE, .fallback = "on", .choices = "on|off", .doc = "token recycling"},
-    {.name = "tau", .type = PARAM_REAL, .fallback = "0.3", .low = 0, .high = 1,
+    {.name = "rater_rule",
+     .type = PARAM_REAL,
+     .fallback = "mean",
+     .low = 0,
+     .high = 1e6,
+     .low_open = true,
+     .choices = "mean",
+     .doc = "a text token rates if its share is above the mean, or above c times the mean"},
+    {.name = "recycle",
+     .type = PARAM_CHOICE,
+     .fallback = "on",
+     .choices = "on|off",
+     .doc = "token recycling"},
+    {.name = "tau",
+     .type = PARAM_REAL,
+     .fallback = "0.3",
+     .low = 0,
+     .high = 1,
      .doc = "share of the dropped that is recycled: min(n_del, int(tau n_del) + 1)"},
-    {.name = "theta", .type = PARAM_REAL, .fallback = "0.1", .low = 0, .high = 1,
+    {.name = "theta",
+     .type = PARAM_REAL,
+     .fallback = "0.1",
+     .low = 0,
+     .high = 1,
      .doc = "clusters per recycled token: min(n_rec, int(theta n_rec) + 1)"},
-    {.name = "merge", .type = PARAM_CHOICE, .fallback = "mean", .choices = "mean|sum", .doc = "how a cluster becomes a token"},
-    {.name = "assign", .type = PARAM_CHOICE, .fallback = "euclid", .choices = "euclid|cosine",
+    {.name = "merge",
+     .type = PARAM_CHOICE,
+     .fallback = "mean",
+     .choices = "mean|sum",
+     .doc = "how a cluster becomes a token"},
+    {.name = "assign",
+     .type = PARAM_CHOICE,
+     .fallback = "euclid",
+     .choices = "euclid|cosine",
      .doc = "nearest centre by distance or by cosine"},
-    {.name = "knn", .type = PARAM_COUNT, .fallback = "0", .low = 0, .high = 1e6,
+    {.name = "knn",
+     .type = PARAM_COUNT,
+     .fallback = "0",
+     .low = 0,
+     .high = 1e6,
      .doc = "neighbours in the density, the token itself counted; 0: as many as clusters"},
-    {.name = "layers", .type = PARAM_COUNTS, .fallback = "2,6,15", .low = 0, .high = 1023, .doc = "cut after these decoder layers"},
-    {.name = "keep", .type = PARAM_COUNTS, .low = 0, .high = 1e6, .doc = "tokens kept at each cut, before clusters; default: from the budget"},
+    {.name = "layers",
+     .type = PARAM_COUNTS,
+     .fallback = "2,6,15",
+     .low = 0,
+     .high = 1023,
+     .doc = "cut after these decoder layers"},
+    {.name = "keep",
+     .type = PARAM_COUNTS,
+     .low = 0,
+     .high = 1e6,
+     .doc = "tokens kept at each cut, before clusters; default: from the budget"},
     PARAM_POSITIONS("compact"),
-    {.name = "no_rater", .type = PARAM_CHOICE, .fallback = "text", .choices = "text|skip",
+    {.name = "no_rater",
+     .type = PARAM_CHOICE,
+     .fallback = "text",
+     .choices = "text|skip",
      .doc = "where no text token is above the threshold: all text scores, or no cut"},
 };
 
-/* ---- counts ---------------------------------------------------------------------------------------------- */
+/* ---- counts --------------------------------------------------------------------------------- */
 
 enum { N_STAGES_OFFICIAL = 3, N_OFFICIAL = 4 };
 static const struct {
     int budget, keep[N_STAGES_OFFICIAL];
-} official[N_OFFICIAL] = {{192, {300, 200, 110}}, {128, {303, 110, 36}}, {96, {238, 48, 26}}, {64, {66, 30, 17}}};
+} official[N_OFFICIAL] = {
+    {192, {300, 200, 110}}, {128, {303, 110, 36}}, {96, {238, 48, 26}}, {64, {66, 30, 17}}};
 
-static void plan_keeps(struct plan *out, const struct method *method, const struct plan_input *input, const int *keep)
+static void plan_keeps(struct plan *out, const struct method *method, const struct plan_input *input,
+                       const int *keep)
 {
     const struct param_value *layers = param_get(&method->params, "layers");
     bool recycle = param_is(&method->params, "recycle", "on");
-    double tau = recycle ? param_real(&method->params, "tau") : -1, theta = param_real(&method->params, "theta");
+    double tau = recycle ? param_real(&method->params, "tau") : -1,
+           theta = param_real(&method->params, "theta");
     int n = input->n_visual;
     for (int i = 0; i < layers->n; i++)
         n = plan_cut(out, (int)layers->list[i], keep[i], n, tau, theta, input->n_layers);
 }
 
-static enum status layers_check(const struct method *method, int n_counts, const char *what, struct error *err)
+static enum status layers_check(const struct method *method, int n_counts, const char *what,
+                                struct error *err)
 {
     const struct param_value *layers = param_get(&method->params, "layers");
     for (int i = 1; i < layers->n; i++)
         if (layers->list[i] <= layers->list[i - 1])
-            return fail(err, BAD_INPUT, "method sparsevlm: layers must rise, found %g after %g", layers->list[i],
-                        layers->list[i - 1]);
+            return fail(err, BAD_INPUT, "method sparsevlm: layers must rise, found %g after %g",
+                        layers->list[i], layers->list[i - 1]);
     if (layers->n != n_counts)
-        return fail(err, BAD_INPUT, "method sparsevlm: %d layers but %s has %d counts; give keep with one count a layer",
+        return fail(err, BAD_INPUT,
+                    "method sparsevlm: %d layers but %s has %d counts; give keep with one count a layer",
                     layers->n, what, n_counts);
     return OK;
 }
@@ -87,8 +139,8 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
     return OK;
 }
 
-static enum status plan_official(struct plan *out, const struct method *method, const struct plan_input *input,
-                                 double budget, struct error *err)
+static enum status plan_official(struct plan *out, const struct method *method,
+                                 const struct plan_input *input, double budget, struct error *err)
 {
     TRY(layers_check(method, N_STAGES_OFFICIAL, "the official table", err));
     int key = (int)floor(576 * budget / input->n_visual + 0.5);
@@ -102,7 +154,8 @@ static enum status plan_official(struct plan *out, const struct method *method, 
         return OK;
     }
     return fail(err, BAD_INPUT,
-                "method sparsevlm has no official schedule for %g of %d visual tokens (%d of 576); there are 192, 128, 96 and "
+                "method sparsevlm has no official schedule for %g of %d visual tokens (%d of 576); there are "
+                "192, 128, 96 and "
                 "64 of 576; use match tokens_in for any budget",
                 budget, input->n_visual, key);
 }
@@ -132,8 +185,8 @@ static int plan_steps(const struct method *method, const struct plan_input *inpu
     return 1 + steps_of(input, table, 0) + steps_of(input, table, 1) + steps_of(input, table, 2);
 }
 
-static void plan_step(struct plan *out, double *size, const struct method *method, const struct plan_input *input,
-                      double budget, int step)
+static void plan_step(struct plan *out, double *size, const struct method *method,
+                      const struct plan_input *input, double budget, int step)
 {
     const int *table = nearest_table(input, budget);
     int64_t numerator = 0, denominator = 1; /* f */
@@ -154,7 +207,8 @@ static void plan_step(struct plan *out, double *size, const struct method *metho
 }
 
 /* Before the run the number of raters is unknown: half of the text after the image stands for it. */
-static double plan_select_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)
+static double plan_select_macs(const struct plan *plan, const struct method *method,
+                               const struct plan_input *input)
 {
     double rows = param_is(&method->params, "raters", "select") ? (input->n_text_after + 1) / 2
                   : param_is(&method->params, "raters", "text") ? input->n_text_after
@@ -171,7 +225,7 @@ static double plan_select_macs(const struct plan *plan, const struct method *met
     return sum;
 }
 
-/* ---- at work --------------------------------------------------------------------------------------------- */
+/* ---- at work -------------------------------------------------------------------------------- */
 
 static enum status choose_rows(int32_t *rows, int *n_rows, const struct view *view, struct error *err)
 {
@@ -224,7 +278,8 @@ static enum status recycle(struct selection *out, const struct view *view, struc
     c->ops->copy(c, out->recycled, out->order + out->n_kept, n_bytes);
 
     /* rows of the sequence that the recycled tokens are */
-    int32_t *host = memory_alloc((size_t)n + (size_t)view->sequence->n, sizeof *host), *row = (int32_t *)(void *)view->scratch;
+    int32_t *host = memory_alloc((size_t)n + (size_t)view->sequence->n, sizeof *host),
+            *row = (int32_t *)(void *)view->scratch;
     if (host == NULL)
         return memory_failed(err, "recycling", n_bytes);
     int32_t *visual = host + n;
@@ -236,7 +291,9 @@ static enum status recycle(struct selection *out, const struct view *view, struc
 
     c->ops->cluster(c, out->centres, out->group, view->hidden, row, n, view->hidden_size,
                     &(struct cluster_options){.n_clusters = n_clusters,
-                                              .n_neighbours = knn == 0 ? n_clusters : knn < n ? knn : n,
+                                              .n_neighbours = knn == 0  ? n_clusters
+                                                              : knn < n ? knn
+                                                                        : n,
                                               .cosine = param_is(params, "assign", "cosine")});
     out->n_recycled = n;
     out->n_clusters = n_clusters;
@@ -273,8 +330,10 @@ static enum status select_tokens(struct selection *out, const struct view *view,
 
 const struct reducer reducer_sparsevlm = {
     .name = "sparsevlm",
-    .doc = "text raters score visual tokens after layers 2, 6, 15; the best of the dropped are recycled by clustering",
-    .paper = "Zhang et al., SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference, ICML 2025",
+    .doc = "text raters score visual tokens after layers 2, 6, 15; the best of the dropped are recycled by "
+           "clustering",
+    .paper = "Zhang et al., SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model "
+             "Inference, ICML 2025",
     .params = sparsevlm_params,
     .n_params = sizeof sparsevlm_params / sizeof *sparsevlm_params,
     .has_counts = has_counts,

@@ -1,8 +1,8 @@
 /* The way of a question through the house:
  *
  *   prompt ─▶ token ids ─▶ embeddings ─┐
- *   picture ─▶ features (session.c) ───┴─▶ sequence ─▶ layer 0 … L−1, the method's cuts between (prefill.c, cut.c)
- *            ─▶ head ─▶ first id ─▶ decode steps ─▶ text
+ *   picture ─▶ features (session.c) ───┴─▶ sequence ─▶ layer 0 … L−1, the method's cuts between (prefill.c,
+ * cut.c) ─▶ head ─▶ first id ─▶ decode steps ─▶ text
  *
  * A later turn runs only its own rows on the cache that the earlier turns left.
  */
@@ -14,31 +14,37 @@
 #include "memory.h"
 #include "run.h"
 
-/* ---- one turn -------------------------------------------------------------------------------------------- */
+/* ---- one turn ------------------------------------------------------------------------------- */
 
 static enum status turn_tokenize(struct run *run, int t, struct error *err)
 {
     struct turn *turn = &run->answer->turns[t];
     const struct vlm *vlm = run->session->vlm;
     if (run->question->prompt_ids == NULL) {
-        TRY(tokenizer_encode(vlm->tokenizer, &turn->prompt_ids, &turn->n_prompt_ids, run->question->prompts[t], -1, t == 0, err));
+        TRY(tokenizer_encode(vlm->tokenizer, &turn->prompt_ids, &turn->n_prompt_ids,
+                             run->question->prompts[t], -1, t == 0, err));
     } else {
         turn->n_prompt_ids = run->question->n_prompt_ids;
         turn->prompt_ids = memory_alloc((size_t)turn->n_prompt_ids, sizeof *turn->prompt_ids);
         if (turn->prompt_ids == NULL)
             return memory_failed(err, "prompt ids", (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
-        memcpy(turn->prompt_ids, run->question->prompt_ids, (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
+        memcpy(turn->prompt_ids, run->question->prompt_ids,
+               (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
     }
     int n_places = 0;
     for (int i = 0; i < turn->n_prompt_ids; i++) {
         if (turn->prompt_ids[i] < 0 || turn->prompt_ids[i] >= vlm->config.text.vocabulary)
-            return fail(err, BAD_INPUT, "prompt: token %d lies outside the model's vocabulary of %d; do tokenizer.json and config.json belong together?",
+            return fail(err, BAD_INPUT,
+                        "prompt: token %d lies outside the model's vocabulary of %d; do tokenizer.json and "
+                        "config.json belong together?",
                         turn->prompt_ids[i], vlm->config.text.vocabulary);
         n_places += turn->prompt_ids[i] == vlm->config.image_token;
     }
     int expected = t == 0 ? run->question->n_images : 0;
     if (n_places != expected)
-        return fail(err, BAD_INPUT, "prompt of turn %d: %d <image> placeholders for %d pictures; write one <image> for each picture, in the first turn",
+        return fail(err, BAD_INPUT,
+                    "prompt of turn %d: %d <image> placeholders for %d pictures; write one <image> for each "
+                    "picture, in the first turn",
                     t + 1, n_places, expected);
     if (turn->n_prompt_ids == 0)
         return fail(err, BAD_INPUT, "prompt of turn %d is empty", t + 1);
@@ -49,7 +55,9 @@ static enum status length_check(const struct run *run, int n, struct error *err)
 {
     int limit = run->session->vlm->config.text.max_positions;
     if (n > limit)
-        return fail(err, BAD_INPUT, "prompt and answer need %d positions and the model has %d; shorten the prompt, use fewer pictures or a smaller max-new-tokens",
+        return fail(err, BAD_INPUT,
+                    "prompt and answer need %d positions and the model has %d; shorten the prompt, use fewer "
+                    "pictures or a smaller max-new-tokens",
                     n, limit);
     return OK;
 }
@@ -60,7 +68,8 @@ static void embed_ids(struct session *s, int first, const int32_t *ids, int n)
     int d = s->vlm->config.text.hidden;
     int32_t *index = s->work.index + first;
     s->vlm->ops->upload(&s->compute, index, ids, (size_t)n * sizeof *ids);
-    s->vlm->ops->gather_rows(&s->compute, s->work.x + (size_t)first * (size_t)d, s->vlm->llama.embedding, index, n, d);
+    s->vlm->ops->gather_rows(&s->compute, s->work.x + (size_t)first * (size_t)d, s->vlm->llama.embedding,
+                             index, n, d);
 }
 
 /* The merged sequence of the first turn: every placeholder becomes its picture's features. */
@@ -86,18 +95,26 @@ static enum status merge_first(struct run *run, struct error *err)
         if (i > run_start) {
             embed_ids(s, run->sequence.n, turn->prompt_ids + run_start, i - run_start);
             for (int j = run_start; j < i; j++)
-                sequence_add(&run->sequence, (struct token){.kind = TOKEN_TEXT, .image = -1, .id = INT32_MIN, .cell = -1,
+                sequence_add(&run->sequence, (struct token){.kind = TOKEN_TEXT,
+                                                            .image = -1,
+                                                            .id = INT32_MIN,
+                                                            .cell = -1,
                                                             .position = run->sequence.n});
         }
         run_start = i + 1;
         if (!place)
             break;
         const struct features *f = run->question->images[image];
-        s->vlm->ops->copy(&s->compute, s->work.x + (size_t)run->sequence.n * d, f->data, (size_t)f->n * d * sizeof(float));
+        s->vlm->ops->copy(&s->compute, s->work.x + (size_t)run->sequence.n * d, f->data,
+                          (size_t)f->n * d * sizeof(float));
         int skip = f->n - f->rows * f->cols; /* the class token stands for no cell */
         for (int j = 0; j < f->n; j++)
-            sequence_add(&run->sequence, (struct token){.kind = TOKEN_VISUAL, .image = (int16_t)image, .id = n_visual++,
-                                                        .cell = j < skip ? -1 : j - skip, .position = run->sequence.n, .size = 1});
+            sequence_add(&run->sequence, (struct token){.kind = TOKEN_VISUAL,
+                                                        .image = (int16_t)image,
+                                                        .id = n_visual++,
+                                                        .cell = j < skip ? -1 : j - skip,
+                                                        .position = run->sequence.n,
+                                                        .size = 1});
         image++;
     }
     if (n_visual == 0)
@@ -113,7 +130,8 @@ static enum status plan_make(struct run *run, struct error *err)
     struct ledger *ledger = &run->answer->ledger;
     ledger->n_visual = sequence->n_visual;
     ledger->n_text = sequence->n - sequence->n_visual;
-    struct plan_input input = vlm_plan_input(config, ledger->n_visual, ledger->n_text, sequence->n - sequence->text_start);
+    struct plan_input input =
+        vlm_plan_input(config, ledger->n_visual, ledger->n_text, sequence->n - sequence->text_start);
     return method_plan(&run->answer->plan, run->method, &input, err);
 }
 
@@ -185,8 +203,9 @@ static void decode_step(struct run *run, int32_t id)
     for (int l = 0; l < config->text.n_layers; l++) {
         int length = s->kv.layers[l].length;
         llama_layer_row(s, l, run->original_positions ? run->uncut_length : length);
-        ledger->macs[STAGE_DECODE] += macs_layer(1, length + 1, config->text.hidden, config->text.intermediate, config->text.n_heads,
-                                                 config->text.n_kv_heads, config->text.head_dim);
+        ledger->macs[STAGE_DECODE] +=
+            macs_layer(1, length + 1, config->text.hidden, config->text.intermediate, config->text.n_heads,
+                       config->text.n_kv_heads, config->text.head_dim);
     }
     ledger->macs_counted[STAGE_DECODE] += s->compute.macs;
     run->uncut_length++;
@@ -206,7 +225,8 @@ static enum status turn_decode(struct run *run, int t, int n_rows, struct error 
     TRY(next_id(run, s->work.x + (size_t)(n_rows - 1) * (size_t)d, &id, err));
     double first = clock_ms();
     ledger->head_ms += first - start;
-    s->vlm->ops->download(&s->compute, run->answer->first_logits, s->work.logits, (size_t)config->text.vocabulary * sizeof(float));
+    s->vlm->ops->download(&s->compute, run->answer->first_logits, s->work.logits,
+                          (size_t)config->text.vocabulary * sizeof(float));
 
     bool tapped = run->question->tap != NULL; /* taps copy to the host */
     memory_guard(!tapped);
@@ -227,9 +247,10 @@ static enum status turn_decode(struct run *run, int t, int n_rows, struct error 
     return turn->text ? OK : memory_failed(err, "answer text", (size_t)turn->n_ids);
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------ */
+/* ---- the answer ----------------------------------------------------------------------------- */
 
-static enum status answer_new(struct answer *out, struct session *s, const struct question *question, struct error *err)
+static enum status answer_new(struct answer *out, struct session *s, const struct question *question,
+                              struct error *err)
 {
     const struct vlm_config *config = &s->vlm->config;
     memset(out, 0, sizeof *out);
@@ -298,7 +319,8 @@ static uint64_t pages_bytes(int length, uint64_t token_bytes)
 static void kv_count(struct run *run)
 {
     struct ledger *ledger = &run->answer->ledger;
-    uint64_t token = 2u * (uint64_t)ledger->n_kv_heads * (uint64_t)ledger->head_dim * (uint64_t)ledger->kv_element_bytes;
+    uint64_t token =
+        2u * (uint64_t)ledger->n_kv_heads * (uint64_t)ledger->head_dim * (uint64_t)ledger->kv_element_bytes;
     ledger->kv_bytes_live = ledger->kv_bytes_alloc = ledger->kv_bytes_reserved = ledger->kv_visual_bytes = 0;
     for (int l = 0; l < ledger->n_layers; l++) {
         int length = run->session->kv.layers[l].length;
@@ -313,7 +335,8 @@ static void kv_count(struct run *run)
 static void kv_count_end(struct run *run)
 {
     struct ledger *ledger = &run->answer->ledger;
-    uint64_t token = 2u * (uint64_t)ledger->n_kv_heads * (uint64_t)ledger->head_dim * (uint64_t)ledger->kv_element_bytes;
+    uint64_t token =
+        2u * (uint64_t)ledger->n_kv_heads * (uint64_t)ledger->head_dim * (uint64_t)ledger->kv_element_bytes;
     for (int l = 0; l < ledger->n_layers; l++)
         ledger->kv_bytes_end += (uint64_t)run->session->kv.layers[l].length * token;
 }
@@ -325,11 +348,13 @@ static enum status question_check(const struct question *q, struct error *err)
     if (q->n_images > LIMIT_IMAGES)
         return fail(err, BAD_INPUT, "%d pictures, expected at most %d", q->n_images, LIMIT_IMAGES);
     if (q->max_new_tokens < 1 || q->max_new_tokens > LIMIT_NEW_TOKENS)
-        return fail(err, BAD_INPUT, "max-new-tokens is %d, expected 1 to %d", q->max_new_tokens, LIMIT_NEW_TOKENS);
+        return fail(err, BAD_INPUT, "max-new-tokens is %d, expected 1 to %d", q->max_new_tokens,
+                    LIMIT_NEW_TOKENS);
     return OK;
 }
 
-enum status session_ask(struct answer *out, struct session *s, const struct question *question, struct error *err)
+enum status session_ask(struct answer *out, struct session *s, const struct question *question,
+                        struct error *err)
 {
     static const struct method vanilla_template;
     struct method vanilla = vanilla_template;
@@ -378,9 +403,10 @@ struct plan_input vlm_plan_input(const struct vlm_config *config, int n_visual, 
                                .head_dim = config->text.head_dim};
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------ */
 
-static enum status backend_choose(const struct ops **out, const struct vlm_options *options, struct error *err)
+static enum status backend_choose(const struct ops **out, const struct vlm_options *options,
+                                  struct error *err)
 {
     const char *name = options->device && *options->device ? options->device : "cpu";
     *out = ops_find(name);
@@ -388,14 +414,16 @@ static enum status backend_choose(const struct ops **out, const struct vlm_optio
         return fail(err, strcmp(name, "cuda") == 0 ? NO_MACHINE : BAD_INPUT,
                     "device '%.40s' is not there; this build has: ref, cpu", name);
     if (options->dtype == DTYPE_CHOICE_BF16 || options->dtype == DTYPE_CHOICE_F16)
-        return fail(err, NO_MACHINE, "dtype %s: the %s backend computes in f32 on this machine; use --dtype f32 or auto",
+        return fail(err, NO_MACHINE,
+                    "dtype %s: the %s backend computes in f32 on this machine; use --dtype f32 or auto",
                     options->dtype == DTYPE_CHOICE_BF16 ? "bf16" : "f16", name);
     return OK;
 }
 
 enum status vlm_describe(struct vlm_config *out, const struct vlm_options *options, struct error *err)
 {
-    return options->geometry ? config_geometry(out, options->geometry, err) : config_read(out, options->dir, err);
+    return options->geometry ? config_geometry(out, options->geometry, err)
+                             : config_read(out, options->dir, err);
 }
 
 enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct error *err)
@@ -412,16 +440,19 @@ enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct
     TRY_GOTO(status, backend_choose(&vlm->ops, options, err));
     if (options->geometry) {
         TRY_GOTO(status, config_geometry(&vlm->config, options->geometry, err));
-        vlm->processor = (struct processor){.size = vlm->config.vision.image_size, .crop = vlm->config.vision.image_size,
-                                            .rescale = 1 / 255.0, .std = {1, 1, 1}};
-        snprintf(vlm->weights_sha256, sizeof vlm->weights_sha256, "random-%llu", (unsigned long long)options->random_seed);
+        vlm->processor = (struct processor){.size = vlm->config.vision.image_size,
+                                            .crop = vlm->config.vision.image_size,
+                                            .rescale = 1 / 255.0,
+                                            .std = {1, 1, 1}};
+        snprintf(vlm->weights_sha256, sizeof vlm->weights_sha256, "random-%llu",
+                 (unsigned long long)options->random_seed);
     } else {
         TRY_GOTO(status, config_read(&vlm->config, vlm->dir, err));
         TRY_GOTO(status, tokenizer_open(&vlm->tokenizer, vlm->dir, err));
         TRY_GOTO(status, processor_open(&vlm->processor, vlm->dir, vlm->config.vision.image_size, err));
         if (vlm->processor.crop != vlm->config.vision.image_size)
-            TRY_GOTO(status, fail(err, BAD_INPUT, "%s: the processor crops to %d but the tower sees %d", vlm->dir, vlm->processor.crop,
-                                  vlm->config.vision.image_size));
+            TRY_GOTO(status, fail(err, BAD_INPUT, "%s: the processor crops to %d but the tower sees %d",
+                                  vlm->dir, vlm->processor.crop, vlm->config.vision.image_size));
         TRY_GOTO(status, weights_open(&loader.weights, vlm->dir, err));
     }
     TRY_GOTO(status, llava15_load(vlm, &loader, err));

@@ -13,8 +13,8 @@
  *     puts(answer.turns[0].text);
  *     answer_free(&answer); features_release(features); session_close(session); vlm_close(vlm);
  *
- * A vlm is immutable after vlm_open and shared by threads; a session belongs to one thread at a time. The harness
- * knows nothing of layers; the runtime knows nothing of SQLite, HDF5 or benchmarks.
+ * A vlm is immutable after vlm_open and shared by threads; a session belongs to one thread at a time. The
+ * harness knows nothing of layers; the runtime knows nothing of SQLite, HDF5 or benchmarks.
  */
 #ifndef WINNOW_VLM_H
 #define WINNOW_VLM_H
@@ -35,11 +35,12 @@ struct session;
 enum dtype_choice { DTYPE_AUTO, DTYPE_CHOICE_F32, DTYPE_CHOICE_BF16, DTYPE_CHOICE_F16 };
 
 struct vlm_options {
-    const char *dir;          /* checkpoint directory */
-    const char *device;       /* "cpu", "ref", "cuda"; NULL or "": cuda where usable and worth it, else cpu */
-    enum dtype_choice dtype;  /* weights, GEMM inputs, KV */
-    uint64_t random_seed;     /* with `geometry`: weights from this seed instead of a file */
-    const char *geometry;     /* "llava-1.5-7b[:LAYERS]" …: no checkpoint, random weights (bench); NULL otherwise */
+    const char *dir;         /* checkpoint directory */
+    const char *device;      /* "cpu", "ref", "cuda"; NULL or "": cuda where usable and worth it, else cpu */
+    enum dtype_choice dtype; /* weights, GEMM inputs, KV */
+    uint64_t random_seed;    /* with `geometry`: weights from this seed instead of a file */
+    const char
+        *geometry; /* "llava-1.5-7b[:LAYERS]" …: no checkpoint, random weights (bench); NULL otherwise */
 };
 
 /* Shape of a model, immutable; config.json with the class defaults filled in. */
@@ -55,7 +56,7 @@ struct vlm_config {
         float eps;
         double rope_theta, rope_scale /* positions are divided by it ("linear") */;
     } text;
-    bool keep_cls;            /* vision_feature_select_strategy: full */
+    bool keep_cls; /* vision_feature_select_strategy: full */
     enum activation projector_activation;
     int32_t image_token, bos, eos[8];
     int n_eos;
@@ -83,8 +84,8 @@ enum status session_open(struct session **out, struct vlm *vlm, int n_threads, s
 void session_close(struct session *session);
 
 /* Named intermediates (README, "Taps"): data is a host copy [rows, cols], valid during the call. Rows of
- * `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that nothing is copied that
- * nobody asked for. */
+ * `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that nothing is copied
+ * that nobody asked for. */
 struct tap {
     bool (*want)(void *context, const char *name);
     /* Row 0 stands at position `first` of that layer's sequence (0 but in later turns). */
@@ -96,10 +97,11 @@ struct tap {
 struct features;
 enum { IMAGE_MODE_FROM_FILE = -1 };
 enum status session_encode(struct features **out, struct session *session, const struct image *image,
-                           int image_mode /* enum image_mode or IMAGE_MODE_FROM_FILE */, const struct tap *tap,
-                           struct error *err);
+                           int image_mode /* enum image_mode or IMAGE_MODE_FROM_FILE */,
+                           const struct tap *tap, struct error *err);
 /* n visual tokens of pseudo-random features, for timing without a picture. */
-enum status features_random(struct features **out, struct session *session, int n, uint64_t seed, struct error *err);
+enum status features_random(struct features **out, struct session *session, int n, uint64_t seed,
+                            struct error *err);
 struct features *features_retain(struct features *features);
 void features_release(struct features *features);
 /* Milliseconds of tower and projector when the picture was encoded. */
@@ -118,28 +120,29 @@ struct question {
     int max_new_tokens;          /* per turn */
     uint64_t seed, sample;       /* for methods that use chance */
     const struct tap *tap;
-    bool want_records;           /* fill answer.records */
-    int n_attention;             /* records of attention of the text after the last image to visual tokens … */
+    bool want_records; /* fill answer.records */
+    int n_attention;   /* records of attention of the text after the last image to visual tokens … */
     const int *attention_layers; /* … at these layers (record.attention) */
 };
 
 struct turn {
     int32_t *prompt_ids; /* before placeholders are expanded */
     int n_prompt_ids;
-    int expanded_len;    /* uncut length of the sequence after this prompt */
-    int32_t *ids;        /* answer, the eos too where it was generated */
+    int expanded_len; /* uncut length of the sequence after this prompt */
+    int32_t *ids;     /* answer, the eos too where it was generated */
     int n_ids;
-    char *text;          /* special tokens skipped, not stripped */
+    char *text; /* special tokens skipped, not stripped */
 };
 
-/* A cut as it happened, for parity, traces and pictures. Places are 0 … n_in − 1 in visual order at that cut. */
+/* A cut as it happened, for parity, traces and pictures. Places are 0 … n_in − 1 in visual order at that cut.
+ */
 struct cut_record {
     int layer, n_in;
-    int32_t *ids_in;     /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
+    int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
     int32_t *kept, *recycled, *centres, *cluster_of; /* cluster_of: per recycled, 0 … n_clusters − 1 */
-    int32_t *raters;     /* places in the text after the last image; n_raters −1: every row */
-    float *score;        /* [n_in]; NULL where nothing scored */
+    int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
+    float *score;    /* [n_in]; NULL where nothing scored */
 };
 
 struct attention_record {

@@ -21,7 +21,17 @@
 #include "error.h"
 #include "limits.h"
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_BOOL, DTYPE_OTHER };
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_F64,
+    DTYPE_I64,
+    DTYPE_I32,
+    DTYPE_U8,
+    DTYPE_BOOL,
+    DTYPE_OTHER
+};
 
 size_t dtype_size(enum dtype dtype); /* bytes of one element, 0 for DTYPE_OTHER */
 const char *dtype_name(enum dtype dtype);
@@ -48,12 +58,13 @@ int weights_count(const struct weights *weights);
 void weights_at(struct weights_tensor *out, const struct weights *weights, int index);
 bool weights_has(const struct weights *weights, const char *name);
 
-/* A tensor by name and expected shape (rank -1: any). Missing: its name and near names; wrong shape or a dtype
- * that is no float: expected and found. */
+/* A tensor by name and expected shape (rank -1: any). Missing: its name and near names; wrong shape or a
+ * dtype that is no float: expected and found. */
 enum status weights_get(struct weights_tensor *out, const struct weights *weights, const char *name, int rank,
                         const int64_t *shape, struct error *err);
 
-/* Tells the kernel that the pages of this tensor are not needed any more (read again from disk if they are). */
+/* Tells the kernel that the pages of this tensor are not needed any more (read again from disk if they are).
+ */
 void weights_release(const struct weights *weights, const struct weights_tensor *tensor);
 
 /* n elements from offset, any float dtype, to f32. Exact for F16 and BF16. */

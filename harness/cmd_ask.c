@@ -11,8 +11,18 @@
 #include "template.h"
 #include "trace.h"
 
-enum { OPTION_IMAGE = OPTION_OWN, OPTION_VIDEO, OPTION_METHOD, OPTION_BUDGET, OPTION_MATCH, OPTION_CONTROL,
-       OPTION_TEMPLATE, OPTION_RAW, OPTION_TRACE, OPTION_LEDGER };
+enum {
+    OPTION_IMAGE = OPTION_OWN,
+    OPTION_VIDEO,
+    OPTION_METHOD,
+    OPTION_BUDGET,
+    OPTION_MATCH,
+    OPTION_CONTROL,
+    OPTION_TEMPLATE,
+    OPTION_RAW,
+    OPTION_TRACE,
+    OPTION_LEDGER
+};
 
 struct ask {
     struct common_options common;
@@ -37,7 +47,8 @@ static enum status set_add(struct ask *ask, const char *key, char *value, struct
     return OK;
 }
 
-static enum status option_take(struct ask *ask, int option, char *argument, const char **method, struct error *err)
+static enum status option_take(struct ask *ask, int option, char *argument, const char **method,
+                               struct error *err)
 {
     bool taken;
     TRY(common_option(&ask->common, option, argument, &taken, err));
@@ -66,8 +77,11 @@ static enum status option_take(struct ask *ask, int option, char *argument, cons
         *equals = 0;
         return set_add(ask, argument, equals + 1, err);
     case OPTION_CONTROL:
-        if (strcmp(argument, "none") != 0 && strcmp(argument, "blank") != 0 && strcmp(argument, "no-image") != 0)
-            return fail(err, BAD_INPUT, "--control '%s': expected none, blank or no-image (mismatched needs a benchmark: use a sweep)",
+        if (strcmp(argument, "none") != 0 && strcmp(argument, "blank") != 0 &&
+            strcmp(argument, "no-image") != 0)
+            return fail(err, BAD_INPUT,
+                        "--control '%s': expected none, blank or no-image (mismatched needs a benchmark: use "
+                        "a sweep)",
                         argument);
         ask->control = argument;
         return OK;
@@ -89,7 +103,8 @@ static enum status option_take(struct ask *ask, int option, char *argument, cons
 }
 
 /* The final strings of all turns; *n_images: pictures that are asked about. */
-static enum status prompts_make(char **prompts, const struct ask *ask, char **questions, int n, int n_images, struct error *err)
+static enum status prompts_make(char **prompts, const struct ask *ask, char **questions, int n, int n_images,
+                                struct error *err)
 {
     for (int t = 0; t < n; t++) {
         if (ask->raw) {
@@ -97,7 +112,8 @@ static enum status prompts_make(char **prompts, const struct ask *ask, char **qu
             if (prompts[t] == NULL)
                 return memory_failed(err, "prompt", strlen(questions[t]));
         } else {
-            TRY(template_prompt(&prompts[t], ask->template, questions[t], t == 0 ? n_images : 0, t == 0, err));
+            TRY(template_prompt(&prompts[t], ask->template, questions[t], t == 0 ? n_images : 0, t == 0,
+                                err));
         }
     }
     return OK;
@@ -115,24 +131,28 @@ static json_t *layers_json(const struct ledger *ledger, bool out)
 {
     json_t *list = json_array();
     for (int l = 0; l < ledger->n_layers; l++)
-        json_array_append_new(list, json_integer(out ? ledger->layers[l].visual_out : ledger->layers[l].visual_in));
+        json_array_append_new(list,
+                              json_integer(out ? ledger->layers[l].visual_out : ledger->layers[l].visual_in));
     return list;
 }
 
-static void print_json(const struct ask *ask, const struct vlm *vlm, const struct answer *answer, char **prompts)
+static void print_json(const struct ask *ask, const struct vlm *vlm, const struct answer *answer,
+                       char **prompts)
 {
     json_t *answers = json_array();
     for (int t = 0; t < answer->n_turns; t++) {
         const struct turn *turn = &answer->turns[t];
-        json_t *one = json_pack("{s:s, s:o, s:s, s:o, s:o}", "text", turn->text, "ids", ints_json(turn->ids, turn->n_ids), "prompt",
-                                prompts[t], "visual_in", layers_json(&answer->ledger, false), "visual_out",
-                                layers_json(&answer->ledger, true));
+        json_t *one =
+            json_pack("{s:s, s:o, s:s, s:o, s:o}", "text", turn->text, "ids",
+                      ints_json(turn->ids, turn->n_ids), "prompt", prompts[t], "visual_in",
+                      layers_json(&answer->ledger, false), "visual_out", layers_json(&answer->ledger, true));
         json_array_append_new(answers, one);
     }
     char params[4096];
     params_json(params, sizeof params, &ask->method.params, false);
-    json_t *root = json_pack("{s:o, s:o, s:s, s:s, s:o}", "answers", answers, "ledger", ledger_json(&answer->ledger), "model",
-                             vlm_dir(vlm), "method", ask->method.reducer->name, "params", json_loads(params, 0, NULL));
+    json_t *root = json_pack("{s:o, s:o, s:s, s:s, s:o}", "answers", answers, "ledger",
+                             ledger_json(&answer->ledger), "model", vlm_dir(vlm), "method",
+                             ask->method.reducer->name, "params", json_loads(params, 0, NULL));
     char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     puts(text);
     free(text);
@@ -140,7 +160,8 @@ static void print_json(const struct ask *ask, const struct vlm *vlm, const struc
 }
 
 /* The picture that is asked about: the file, or for `blank` the mean colour in its size. */
-static enum status image_load(struct image *out, const struct ask *ask, const struct vlm *vlm, int i, struct error *err)
+static enum status image_load(struct image *out, const struct ask *ask, const struct vlm *vlm, int i,
+                              struct error *err)
 {
     TRY(image_read(out, ask->images[i], err));
     if (strcmp(ask->control, "blank") != 0)
@@ -152,15 +173,17 @@ static enum status image_load(struct image *out, const struct ask *ask, const st
     return image_new(out, width, height, colour, err);
 }
 
-static enum status trace_write(const struct ask *ask, const struct vlm *vlm, const struct answer *answer, const char *question,
-                               const struct image *image, const struct features *features, struct error *err)
+static enum status trace_write(const struct ask *ask, const struct vlm *vlm, const struct answer *answer,
+                               const char *question, const struct image *image,
+                               const struct features *features, struct error *err)
 {
     struct trace *trace;
     bool moved;
     char params[4096];
     params_json(params, sizeof params, &ask->method.params, false);
     TRY(trace_open(&trace, ask->trace, &moved, err));
-    struct trace_sample sample = {.question = question, .answer = answer->turns[0].text, .image = image, .result = answer};
+    struct trace_sample sample = {
+        .question = question, .answer = answer->turns[0].text, .image = image, .result = answer};
     if (features)
         features_grid(features, &sample.grid_rows, &sample.grid_cols);
     enum status status = trace_cell(trace, "ask", ask->method.reducer->name, params, vlm_dir(vlm), err);
@@ -185,8 +208,11 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     int n_images = strcmp(ask->control, "no-image") == 0 ? 0 : ask->n_images;
     int threads = ask->common.threads ? ask->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
 
-    TRY_GOTO(status, vlm_open(&vlm, &(struct vlm_options){.dir = ask->common.model, .device = ask->common.device,
-                                                          .dtype = ask->common.dtype}, err));
+    TRY_GOTO(status,
+             vlm_open(&vlm,
+                      &(struct vlm_options){
+                          .dir = ask->common.model, .device = ask->common.device, .dtype = ask->common.dtype},
+                      err));
     TRY_GOTO(status, prompts_make(prompts, ask, questions, n_turns, n_images, err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
     for (int i = 0; i < n_images; i++) {
@@ -194,14 +220,21 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
         TRY_GOTO(status, image_load(&image, ask, vlm, i, err));
         TRY_GOTO(status, session_encode(&features[i], session, &image, ask->common.image_mode, NULL, err));
     }
-    TRY_GOTO(status, session_ask(&answer, session,
-                                 &(struct question){.prompts = (const char *const *)prompts, .n_turns = n_turns, .images = features,
-                                                    .n_images = n_images, .method = &ask->method, .seed = ask->common.seed,
-                                                    .max_new_tokens = ask->common.max_new_tokens ? ask->common.max_new_tokens : 128,
-                                                    .want_records = ask->trace != NULL},
-                                 err));
+    TRY_GOTO(status,
+             session_ask(&answer, session,
+                         &(struct question){.prompts = (const char *const *)prompts,
+                                            .n_turns = n_turns,
+                                            .images = features,
+                                            .n_images = n_images,
+                                            .method = &ask->method,
+                                            .seed = ask->common.seed,
+                                            .max_new_tokens =
+                                                ask->common.max_new_tokens ? ask->common.max_new_tokens : 128,
+                                            .want_records = ask->trace != NULL},
+                         err));
     if (ask->trace)
-        TRY_GOTO(status, trace_write(ask, vlm, &answer, questions[0], n_images ? &image : NULL, features[0], err));
+        TRY_GOTO(status,
+                 trace_write(ask, vlm, &answer, questions[0], n_images ? &image : NULL, features[0], err));
     if (ask->common.json) {
         print_json(ask, vlm, &answer, prompts);
     } else {

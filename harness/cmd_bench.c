@@ -1,7 +1,7 @@
 /* `winnow bench`: methods timed side by side on a checkpoint or a known geometry with random weights.
  *
- * Every repeat runs every row once, in turn, so that a slow second of the machine falls on all of them. --plan computes
- * what needs no run (counts, FLOPs, bytes) and allocates nothing.
+ * Every repeat runs every row once, in turn, so that a slow second of the machine falls on all of them.
+ * --plan computes what needs no run (counts, FLOPs, bytes) and allocates nothing.
  */
 #include <getopt.h>
 #include <math.h>
@@ -17,8 +17,21 @@
 
 #include <jansson.h>
 
-enum { MAX_ROWS = 256, MAX_REPEATS = 1000, OPTION_PLAN = OPTION_OWN, OPTION_GEOMETRY, OPTION_METHODS, OPTION_BUDGETS,
-       OPTION_MATCH, OPTION_VISUAL, OPTION_TEXT, OPTION_BATCH, OPTION_DECODE, OPTION_REPEATS, OPTION_SPREAD };
+enum {
+    MAX_ROWS = 256,
+    MAX_REPEATS = 1000,
+    OPTION_PLAN = OPTION_OWN,
+    OPTION_GEOMETRY,
+    OPTION_METHODS,
+    OPTION_BUDGETS,
+    OPTION_MATCH,
+    OPTION_VISUAL,
+    OPTION_TEXT,
+    OPTION_BATCH,
+    OPTION_DECODE,
+    OPTION_REPEATS,
+    OPTION_SPREAD
+};
 
 /* One method at one budget and number of visual tokens, and what its runs gave. */
 struct row {
@@ -60,9 +73,10 @@ static double median(const double *values, int n)
     return n == 0 ? NAN : n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------ */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
-static enum status row_add(struct bench *b, const char *method, const char *budget, int n_visual, struct error *err)
+static enum status row_add(struct bench *b, const char *method, const char *budget, int n_visual,
+                           struct error *err)
 {
     if (b->n_rows == MAX_ROWS)
         return fail(err, BAD_INPUT, "more than %d rows", MAX_ROWS);
@@ -82,7 +96,8 @@ static enum status row_add(struct bench *b, const char *method, const char *budg
         bool known = strcmp(key, "budget") == 0 || strcmp(key, "match") == 0;
         for (int p = 0; p < row->method.reducer->n_params; p++)
             known = known || strcmp(row->method.reducer->params[p].name, key) == 0;
-        if (known || strchr(b->methods, ',') == NULL) /* with several methods a parameter is for those that have it */
+        if (known ||
+            strchr(b->methods, ',') == NULL) /* with several methods a parameter is for those that have it */
             TRY(method_set(&row->method, key, equals + 1, err));
     }
     struct plan_input input = vlm_plan_input(&b->config, n_visual, b->n_text, b->n_text - 1);
@@ -91,7 +106,8 @@ static enum status row_add(struct bench *b, const char *method, const char *budg
     return OK;
 }
 
-/* FLOPs of a layer's products over the machine's rate, or their bytes over its bandwidth, whichever is longer. */
+/* FLOPs of a layer's products over the machine's rate, or their bytes over its bandwidth, whichever is
+ * longer. */
 static double roofline_layer(const struct bench *b, double n)
 {
     const struct vlm_config *c = &b->config;
@@ -101,7 +117,8 @@ static double roofline_layer(const struct bench *b, double n)
     double seconds = fmax(4 * n * n * q / b->gemm_flops, 4 * n * (2 * q + 2 * k) / b->read_bytes);
     for (unsigned i = 0; i < sizeof products / sizeof *products; i++)
         seconds += fmax(2 * n * products[i][0] * products[i][1] / b->gemm_flops,
-                        4 * (products[i][0] * products[i][1] + n * (products[i][0] + products[i][1])) / b->read_bytes);
+                        4 * (products[i][0] * products[i][1] + n * (products[i][0] + products[i][1])) /
+                            b->read_bytes);
     return seconds;
 }
 
@@ -116,8 +133,8 @@ static void row_plan(struct row *row, const struct bench *b)
         int n = in[l] + b->n_text;
         row->tokens_in += (double)in[l] / n_layers;
         row->tokens_out += (double)out[l] / n_layers;
-        row->macs_prefill += (double)macs_layer(n, n, c->text.hidden, c->text.intermediate, c->text.n_heads, c->text.n_kv_heads,
-                                                c->text.head_dim);
+        row->macs_prefill += (double)macs_layer(n, n, c->text.hidden, c->text.intermediate, c->text.n_heads,
+                                                c->text.n_kv_heads, c->text.head_dim);
         row->kv_live += n * token;
         row->kv_alloc += (n + KV_PAGE - 1) / KV_PAGE * KV_PAGE * token;
         row->roofline_ms += b->gemm_flops > 0 ? 1e3 * roofline_layer(b, n) : 0;
@@ -155,9 +172,10 @@ static enum status rows_make(struct bench *b, struct error *err)
     return b->n_rows ? OK : fail(err, BAD_INPUT, "no method to time; see `winnow list methods`");
 }
 
-/* ---- runs ------------------------------------------------------------------------------------------------ */
+/* ---- runs ----------------------------------------------------------------------------------- */
 
-static enum status row_run(struct row *row, const struct bench *b, struct session *session, bool keep, struct error *err)
+static enum status row_run(struct row *row, const struct bench *b, struct session *session, bool keep,
+                           struct error *err)
 {
     int n_ids = b->n_text + 1;
     int32_t *ids = memory_alloc((size_t)n_ids, sizeof *ids);
@@ -167,11 +185,18 @@ static enum status row_run(struct row *row, const struct bench *b, struct sessio
     if (ids == NULL)
         return memory_failed(err, "prompt", (size_t)n_ids * sizeof *ids);
     for (int i = 0; i < n_ids; i++) /* ids that are neither eos nor the picture's */
-        ids[i] = i == 1 ? b->config.image_token : 3 + (int32_t)(rng_u64(b->common.seed, 1, 0, (uint64_t)i) % (uint64_t)(b->config.image_token - 3));
+        ids[i] = i == 1 ? b->config.image_token
+                        : 3 + (int32_t)(rng_u64(b->common.seed, 1, 0, (uint64_t)i) %
+                                        (uint64_t)(b->config.image_token - 3));
     TRY_GOTO(status, features_random(&features, session, row->n_visual, b->common.seed, err));
     TRY_GOTO(status, session_ask(&answer, session,
-                                 &(struct question){.prompt_ids = ids, .n_prompt_ids = n_ids, .n_turns = 1, .images = &features,
-                                                    .n_images = 1, .method = &row->method, .max_new_tokens = b->n_decode + 1},
+                                 &(struct question){.prompt_ids = ids,
+                                                    .n_prompt_ids = n_ids,
+                                                    .n_turns = 1,
+                                                    .images = &features,
+                                                    .n_images = 1,
+                                                    .method = &row->method,
+                                                    .max_new_tokens = b->n_decode + 1},
                                  err));
     if (keep) {
         const struct ledger *ledger = &answer.ledger;
@@ -252,8 +277,13 @@ static enum status bench_run(struct bench *b, struct error *err)
     struct session *session = NULL;
     enum status status;
     int threads = b->common.threads ? b->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    TRY_GOTO(status, vlm_open(&vlm, &(struct vlm_options){.dir = b->common.model, .device = b->common.device, .dtype = b->common.dtype,
-                                                          .geometry = b->geometry, .random_seed = b->common.seed}, err));
+    TRY_GOTO(status, vlm_open(&vlm,
+                              &(struct vlm_options){.dir = b->common.model,
+                                                    .device = b->common.device,
+                                                    .dtype = b->common.dtype,
+                                                    .geometry = b->geometry,
+                                                    .random_seed = b->common.seed},
+                              err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
     peaks_measure(b, session);
     TRY_GOTO(status, vision_measure(b, session, err));
@@ -280,7 +310,7 @@ exit:
     return status;
 }
 
-/* ---- output ---------------------------------------------------------------------------------------------- */
+/* ---- output --------------------------------------------------------------------------------- */
 
 static json_t *real_or_null(double x)
 {
@@ -302,7 +332,8 @@ static json_t *row_json(const struct bench *b, const struct row *row)
     budget_format(budget, sizeof budget, &row->method.budget);
     const struct row *dense = dense_of(b, row);
     bool ran = row->n_runs > 0;
-    double prefill = ran ? median(row->prefill, row->n_runs) : NAN, ttft = ran ? median(row->ttft, row->n_runs) : NAN;
+    double prefill = ran ? median(row->prefill, row->n_runs) : NAN,
+           ttft = ran ? median(row->ttft, row->n_runs) : NAN;
     double speedup = dense && ran ? median(dense->prefill, dense->n_runs) / prefill : NAN;
     double ratio = dense ? dense->macs_prefill / row->macs_prefill : NAN;
     json_t *out = json_object(), *times = json_null();
@@ -321,22 +352,26 @@ static json_t *row_json(const struct bench *b, const struct row *row)
             low = fmin(low, row->prefill[i]);
             high = fmax(high, row->prefill[i]);
         }
-        times = json_pack("{s:f, s:f, s:f, s:i}", "median", prefill, "min", low, "max", high, "n", row->n_runs);
+        times =
+            json_pack("{s:f, s:f, s:f, s:i}", "median", prefill, "min", low, "max", high, "n", row->n_runs);
     }
     json_object_set_new(out, "prefill_ms", times);
     json_object_set_new(out, "select_ms", real_or_null(ran ? median(row->select, row->n_runs) : NAN));
     json_object_set_new(out, "vision_ms", real_or_null(ran ? b->vision_ms : NAN));
     json_object_set_new(out, "ttft_ms", real_or_null(ttft));
-    json_object_set_new(out, "decode_ms_per_token", real_or_null(ran && b->n_decode ? median(row->decode, row->n_runs) : NAN));
+    json_object_set_new(out, "decode_ms_per_token",
+                        real_or_null(ran && b->n_decode ? median(row->decode, row->n_runs) : NAN));
     json_object_set_new(out, "kv_bytes_live", json_integer((json_int_t)row->kv_live));
     json_object_set_new(out, "kv_bytes_alloc", json_integer((json_int_t)row->kv_alloc));
     json_object_set_new(out, "peak_bytes", ran ? json_integer(b->peak_bytes) : json_null());
     json_object_set_new(out, "speedup", real_or_null(speedup));
-    json_object_set_new(out, "speedup_ttft", real_or_null(dense && ran ? median(dense->ttft, dense->n_runs) / ttft : NAN));
+    json_object_set_new(out, "speedup_ttft",
+                        real_or_null(dense && ran ? median(dense->ttft, dense->n_runs) / ttft : NAN));
     json_object_set_new(out, "flop_ratio", real_or_null(ratio));
     json_object_set_new(out, "ceiling_realised", real_or_null(speedup / ratio));
     json_object_set_new(out, "roofline_ms", real_or_null(ran ? row->roofline_ms : NAN));
-    json_object_set_new(out, "roofline_realised", real_or_null(dense && ran ? speedup / (dense->roofline_ms / row->roofline_ms) : NAN));
+    json_object_set_new(out, "roofline_realised",
+                        real_or_null(dense && ran ? speedup / (dense->roofline_ms / row->roofline_ms) : NAN));
     return out;
 }
 
@@ -355,7 +390,8 @@ static void machine_name(char *out, size_t size)
         fclose(file);
     struct utsname system = {0};
     uname(&system);
-    snprintf(out, size, "%s, %ld cores, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN), system.sysname, system.machine);
+    snprintf(out, size, "%s, %ld cores, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN), system.sysname,
+             system.machine);
 }
 
 static void print_json(const struct bench *b, const char *machine)
@@ -363,13 +399,14 @@ static void print_json(const struct bench *b, const char *machine)
     json_t *rows = json_array();
     for (int i = 0; i < b->n_rows; i++)
         json_array_append_new(rows, row_json(b, &b->rows[i]));
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "machine", machine, "device",
-                             b->common.device ? b->common.device : "cpu", "dtype", "f32", "geometry",
-                             b->geometry ? b->geometry : b->common.model, "layers", b->config.text.n_layers, "text_tokens", b->n_text,
-                             "batch", 1, "peaks",
-                             json_pack("{s:o, s:o}", "gemm_flops", real_or_null(b->plan ? NAN : b->gemm_flops), "read_bytes_per_s",
-                                       real_or_null(b->plan ? NAN : b->read_bytes)),
-                             "rows", rows);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "machine", machine, "device",
+                  b->common.device ? b->common.device : "cpu", "dtype", "f32", "geometry",
+                  b->geometry ? b->geometry : b->common.model, "layers", b->config.text.n_layers,
+                  "text_tokens", b->n_text, "batch", 1, "peaks",
+                  json_pack("{s:o, s:o}", "gemm_flops", real_or_null(b->plan ? NAN : b->gemm_flops),
+                            "read_bytes_per_s", real_or_null(b->plan ? NAN : b->read_bytes)),
+                  "rows", rows);
     char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     puts(text);
     free(text);
@@ -378,21 +415,24 @@ static void print_json(const struct bench *b, const char *machine)
 
 static void print_table(const struct bench *b, const char *machine)
 {
-    printf("%s; %s, %d layers, %d text tokens\n", machine, b->geometry ? b->geometry : b->common.model, b->config.text.n_layers, b->n_text);
+    printf("%s; %s, %d layers, %d text tokens\n", machine, b->geometry ? b->geometry : b->common.model,
+           b->config.text.n_layers, b->n_text);
     if (!b->plan)
-        printf("gemm %.1f GFLOP/s, reading %.1f GB/s; vision %.2f ms, project %.2f ms\n", 1e-9 * b->gemm_flops, 1e-9 * b->read_bytes,
-               b->vision_ms, b->project_ms);
-    printf("%-10s %7s %7s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", "method", "budget", "visual", "tokens_in", "GFLOP", "selGFLOP",
-           "KV MB", "prefill", "select", "decode", "speedup", "ceiling");
+        printf("gemm %.1f GFLOP/s, reading %.1f GB/s; vision %.2f ms, project %.2f ms\n",
+               1e-9 * b->gemm_flops, 1e-9 * b->read_bytes, b->vision_ms, b->project_ms);
+    printf("%-10s %7s %7s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", "method", "budget", "visual", "tokens_in",
+           "GFLOP", "selGFLOP", "KV MB", "prefill", "select", "decode", "speedup", "ceiling");
     for (int i = 0; i < b->n_rows; i++) {
         const struct row *row = &b->rows[i], *dense = dense_of(b, row);
         char budget[32];
         budget_format(budget, sizeof budget, &row->method.budget);
-        printf("%-10s %7s %7d %9.2f %9.3f %9.4f %9.2f", row->method.reducer->name, budget, row->n_visual, row->tokens_in,
-               2e-9 * row->macs_prefill, 2e-9 * row->macs_select, 1e-6 * row->kv_live);
+        printf("%-10s %7s %7d %9.2f %9.3f %9.4f %9.2f", row->method.reducer->name, budget, row->n_visual,
+               row->tokens_in, 2e-9 * row->macs_prefill, 2e-9 * row->macs_select, 1e-6 * row->kv_live);
         if (row->n_runs) {
-            double prefill = median(row->prefill, row->n_runs), speedup = dense ? median(dense->prefill, dense->n_runs) / prefill : NAN;
-            printf(" %9.2f %9.2f %9.3f %8.2f %8.2f", prefill, median(row->select, row->n_runs), median(row->decode, row->n_runs), speedup,
+            double prefill = median(row->prefill, row->n_runs),
+                   speedup = dense ? median(dense->prefill, dense->n_runs) / prefill : NAN;
+            printf(" %9.2f %9.2f %9.3f %8.2f %8.2f", prefill, median(row->select, row->n_runs),
+                   median(row->decode, row->n_runs), speedup,
                    dense ? speedup * row->macs_prefill / dense->macs_prefill : NAN);
         }
         putchar('\n');
@@ -467,7 +507,11 @@ int cmd_bench(int argc, char **argv)
                                           {"spread", required_argument, NULL, OPTION_SPREAD},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    struct bench b = {.methods = "vanilla,sparsevlm,fastv,random", .budgets = "192,128,64", .match = "official", .n_text = 64, .n_decode = 8,
+    struct bench b = {.methods = "vanilla,sparsevlm,fastv,random",
+                      .budgets = "192,128,64",
+                      .match = "official",
+                      .n_text = 64,
+                      .n_decode = 8,
                       .n_repeats = 7};
     struct error err;
     common_init(&b.common);
@@ -486,7 +530,8 @@ int cmd_bench(int argc, char **argv)
     b.rows = memory_zero(MAX_ROWS, sizeof *b.rows);
     enum status status = b.rows ? OK : memory_failed(&err, "rows", MAX_ROWS * sizeof *b.rows);
     if (status == OK)
-        status = vlm_describe(&b.config, &(struct vlm_options){.dir = b.common.model, .geometry = b.geometry}, &err);
+        status = vlm_describe(&b.config, &(struct vlm_options){.dir = b.common.model, .geometry = b.geometry},
+                              &err);
     if (status == OK)
         status = rows_make(&b, &err);
     if (status == OK && b.plan)

@@ -1,4 +1,5 @@
-/* `winnow list`: methods, their parameters, benchmarks, families, devices, schedules, grids, printed from the code's tables. */
+/* `winnow list`: methods, their parameters, benchmarks, families, devices, schedules, grids, printed from the
+ * code's tables. */
 #include <dirent.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -24,9 +25,10 @@ static void list_param(const struct param *row)
     else if (row->type == PARAM_TEXT)
         snprintf(range, sizeof range, "%s", "");
     else
-        snprintf(range, sizeof range, "%s%g ... %g%s%s", row->low_open ? "above " : "", row->low, row->high, row->choices ? ", or " : "",
-                 row->choices ? row->choices : "");
-    printf("  %-11s %-7s %-12s %-24s %s\n", row->name, types[row->type], row->fallback ? row->fallback : "-", range, row->doc);
+        snprintf(range, sizeof range, "%s%g ... %g%s%s", row->low_open ? "above " : "", row->low, row->high,
+                 row->choices ? ", or " : "", row->choices ? row->choices : "");
+    printf("  %-11s %-7s %-12s %-24s %s\n", row->name, types[row->type], row->fallback ? row->fallback : "-",
+           range, row->doc);
 }
 
 static int list_params(const char *name)
@@ -50,33 +52,43 @@ static void list_benchmarks(void)
     int n;
     const struct benchmark *const *all = benchmarks(&n);
     for (int i = 0; i < n; i++)
-        printf("%-12s %-8s metric: %s; published: %s\n", all[i]->name, all[i]->title, all[i]->metric, all[i]->published);
+        printf("%-12s %-8s metric: %s; published: %s\n", all[i]->name, all[i]->title, all[i]->metric,
+               all[i]->published);
     printf("mini-NAME    the generated twin of pope and gqa: `winnow world`\n");
 }
 
 /* Tokens by layer that the published settings give at 576 visual tokens and 32 layers. */
 static void list_schedules(void)
 {
-    static const char *const methods[] = {"sparsevlm", "fastv"}, *const budgets[] = {"192", "128", "96", "64"};
-    struct plan_input input = {.n_visual = 576, .n_text = 60, .n_text_after = 24, .n_layers = 32, .hidden = 4096, .intermediate = 11008,
-                               .n_heads = 32, .n_kv_heads = 32, .head_dim = 128};
-    printf("%-10s %-7s %-28s %10s %10s   (576 visual tokens, 32 layers)\n", "method", "budget", "after layer: kept+clusters", "tokens_in",
-           "tokens_out");
+    static const char *const methods[] = {"sparsevlm", "fastv"}, *const budgets[] = {"192", "128", "96",
+                                                                                     "64"};
+    struct plan_input input = {.n_visual = 576,
+                               .n_text = 60,
+                               .n_text_after = 24,
+                               .n_layers = 32,
+                               .hidden = 4096,
+                               .intermediate = 11008,
+                               .n_heads = 32,
+                               .n_kv_heads = 32,
+                               .head_dim = 128};
+    printf("%-10s %-7s %-28s %10s %10s   (576 visual tokens, 32 layers)\n", "method", "budget",
+           "after layer: kept+clusters", "tokens_in", "tokens_out");
     for (unsigned m = 0; m < 2; m++)
         for (unsigned b = 0; b < 4; b++) {
             struct method method;
             struct plan plan;
             struct error err;
-            if (method_init(&method, methods[m], &err) != OK || method_set(&method, "budget", budgets[b], &err) != OK ||
+            if (method_init(&method, methods[m], &err) != OK ||
+                method_set(&method, "budget", budgets[b], &err) != OK ||
                 method_plan(&plan, &method, &input, &err) != OK)
                 continue;
             char cuts[128] = "";
             size_t used = 0;
             for (int i = 0; i < plan.n_cuts; i++)
-                used += (size_t)snprintf(cuts + used, sizeof cuts - used, "%s%d: %d+%d", i ? ", " : "", plan.cuts[i].layer, plan.cuts[i].keep,
-                                         plan.cuts[i].clusters);
-            printf("%-10s %-7s %-28s %10.5g %10.9g\n", methods[m], budgets[b], cuts, plan_tokens_in(&plan, 576, 32),
-                   plan_tokens_out(&plan, 576, 32));
+                used += (size_t)snprintf(cuts + used, sizeof cuts - used, "%s%d: %d+%d", i ? ", " : "",
+                                         plan.cuts[i].layer, plan.cuts[i].keep, plan.cuts[i].clusters);
+            printf("%-10s %-7s %-28s %10.5g %10.9g\n", methods[m], budgets[b], cuts,
+                   plan_tokens_in(&plan, 576, 32), plan_tokens_out(&plan, 576, 32));
         }
 }
 
@@ -130,7 +142,8 @@ int cmd_list(int argc, char **argv)
     else if (strcmp(what, "benchmarks") == 0)
         list_benchmarks();
     else if (strcmp(what, "families") == 0)
-        puts("llava-1.5    Hugging Face layout: CLIP tower, two-layer projector, LLaMA decoder (llava-hf/llava-1.5-7b-hf, -13b-hf)");
+        puts("llava-1.5    Hugging Face layout: CLIP tower, two-layer projector, LLaMA decoder "
+             "(llava-hf/llava-1.5-7b-hf, -13b-hf)");
     else if (strcmp(what, "devices") == 0)
         list_devices();
     else if (strcmp(what, "schedules") == 0)
@@ -138,6 +151,8 @@ int cmd_list(int argc, char **argv)
     else if (strcmp(what, "grids") == 0)
         list_grids();
     else
-        return command_usage("list", "expected methods, params, benchmarks, families, devices, schedules or grids, found '%s'", what);
+        return command_usage(
+            "list", "expected methods, params, benchmarks, families, devices, schedules or grids, found '%s'",
+            what);
     return OK;
 }

@@ -1,7 +1,8 @@
-/* `winnow parity`: runs golden cases and compares every stage with what the reference implementations computed.
+/* `winnow parity`: runs golden cases and compares every stage with what the reference implementations
+ * computed.
  *
- * A case is a directory with case.json (exact expectations) and expect.safetensors (tensors by tap). Checks, a line
- * each: `ok|FAIL|skip CASE CHECK VALUE LIMIT`; tensors as max |a−b| / max |b| over the stored rows.
+ * A case is a directory with case.json (exact expectations) and expect.safetensors (tensors by tap). Checks,
+ * a line each: `ok|FAIL|skip CASE CHECK VALUE LIMIT`; tensors as max |a−b| / max |b| over the stored rows.
  */
 #include <getopt.h>
 #include <math.h>
@@ -17,13 +18,13 @@ enum { MAX_TAPS = 64 };
 /* What one tap of the case expects, and what came. Later turns and decode steps append their rows. */
 struct expected_tap {
     char name[64];
-    int64_t rows, cols;     /* full shape */
-    int n_stored;           /* rows of `want` */
-    int32_t *row_of;        /* full row of each stored one */
-    float *want, *got;      /* [n_stored, cols] */
-    bool *seen;             /* [n_stored] */
+    int64_t rows, cols; /* full shape */
+    int n_stored;       /* rows of `want` */
+    int32_t *row_of;    /* full row of each stored one */
+    float *want, *got;  /* [n_stored, cols] */
+    bool *seen;         /* [n_stored] */
     double tol;
-    int next_row;           /* where appended rows go on (pixel_values over pictures, logits over steps) */
+    int next_row; /* where appended rows go on (pixel_values over pictures, logits over steps) */
     bool appends;
 };
 
@@ -37,7 +38,8 @@ struct parity {
     int n_checks, n_failed, n_skipped;
 };
 
-static void report(struct parity *p, const char *verdict, const char *check, const char *value, const char *limit)
+static void report(struct parity *p, const char *verdict, const char *check, const char *value,
+                   const char *limit)
 {
     printf("%-4s %s %s %s %s\n", verdict, p->name, check, value, limit);
     p->n_checks += strcmp(verdict, "skip") != 0;
@@ -53,7 +55,7 @@ static void check_number(struct parity *p, const char *check, double value, doub
     report(p, value <= limit ? "ok" : "FAIL", check, a, b);
 }
 
-/* ---- exact expectations ---------------------------------------------------------------------------------- */
+/* ---- exact expectations --------------------------------------------------------------------- */
 
 static void check_ints(struct parity *p, const char *check, const json_t *want, const int32_t *got, int n)
 {
@@ -81,7 +83,8 @@ static int compare_int(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void check_clusters(struct parity *p, const char *check, const json_t *want, const struct cut_record *r)
+static void check_clusters(struct parity *p, const char *check, const json_t *want,
+                           const struct cut_record *r)
 {
     if (want == NULL)
         return;
@@ -159,7 +162,8 @@ static void check_layers(struct parity *p, const struct ledger *ledger)
     const json_t *macs = json_object_get(p->root, "macs");
     if (json_is_integer(macs))
         check_number(p, "macs_paper", fabs((double)ledger->macs_paper - (double)json_integer_value(macs)), 0);
-    check_number(p, "flops_counted", fabs((double)ledger_flops(ledger, true) - (double)ledger_flops(ledger, false)), 0);
+    check_number(p, "flops_counted",
+                 fabs((double)ledger_flops(ledger, true) - (double)ledger_flops(ledger, false)), 0);
 }
 
 static void check_turns(struct parity *p, const struct answer *answer)
@@ -175,8 +179,8 @@ static void check_turns(struct parity *p, const struct answer *answer)
         const char *text = json_string_value(json_object_get(want, "answer_text"));
         snprintf(check, sizeof check, "turn.%d.answer_text", t);
         if (text)
-            report(p, strcmp(text, turn->text) == 0 ? "ok" : "FAIL", check, strcmp(text, turn->text) == 0 ? "equal" : "other",
-                   "equal");
+            report(p, strcmp(text, turn->text) == 0 ? "ok" : "FAIL", check,
+                   strcmp(text, turn->text) == 0 ? "equal" : "other", "equal");
         json_t *one = json_pack("[I]", json_integer_value(json_object_get(want, "expanded_len")));
         int32_t length = turn->expanded_len;
         snprintf(check, sizeof check, "turn.%d.expanded_len", t);
@@ -185,7 +189,7 @@ static void check_turns(struct parity *p, const struct answer *answer)
     }
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 static struct expected_tap *tap_find(struct parity *p, const char *name)
 {
@@ -211,7 +215,8 @@ static void tap_take(void *context, const char *name, const float *data, int fir
         int row = tap->row_of[i] - start;
         if (row < 0 || row >= rows)
             continue;
-        memcpy(tap->got + (size_t)i * (size_t)cols, data + (size_t)row * (size_t)cols, (size_t)cols * sizeof *data);
+        memcpy(tap->got + (size_t)i * (size_t)cols, data + (size_t)row * (size_t)cols,
+               (size_t)cols * sizeof *data);
         tap->seen[i] = true;
     }
 }
@@ -240,13 +245,13 @@ static enum status tap_load(struct parity *p, const char *name, const json_t *ab
         tap->rows = sizes[0];
     tap->n_stored = rows ? (int)json_array_size(rows) : (int)tap->rows;
     tap->tol = json_number_value(json_object_get(about, "tol"));
-    tap->appends = strcmp(name, "logits") == 0 || strcmp(name, "pixel_values") == 0 || strncmp(name, "vision.", 7) == 0 ||
-                   strcmp(name, "projector.out") == 0;
+    tap->appends = strcmp(name, "logits") == 0 || strcmp(name, "pixel_values") == 0 ||
+                   strncmp(name, "vision.", 7) == 0 || strcmp(name, "projector.out") == 0;
     struct weights_tensor tensor;
     TRY(weights_get(&tensor, p->expect, name, -1, NULL, err));
     if (tensor.n_elements != tap->n_stored * tap->cols)
-        return fail(err, BAD_INPUT, "%s: tensor %s holds %lld values, expected %lld", p->name, name, (long long)tensor.n_elements,
-                    (long long)(tap->n_stored * tap->cols));
+        return fail(err, BAD_INPUT, "%s: tensor %s holds %lld values, expected %lld", p->name, name,
+                    (long long)tensor.n_elements, (long long)(tap->n_stored * tap->cols));
     size_t n = (size_t)tensor.n_elements;
     tap->want = memory_alloc(n, sizeof(float));
     tap->got = memory_zero(n, sizeof(float));
@@ -282,7 +287,7 @@ static void check_tap(struct parity *p, const struct expected_tap *tap)
     check_number(p, tap->name, size > 0 ? error / size : error, p->tol > 0 ? p->tol : tap->tol);
 }
 
-/* ---- a case ---------------------------------------------------------------------------------------------- */
+/* ---- a case --------------------------------------------------------------------------------- */
 
 struct loaded { /* the model of the last case, kept while it is the same */
     struct vlm *vlm;
@@ -290,7 +295,8 @@ struct loaded { /* the model of the last case, kept while it is the same */
     char dir[4096];
 };
 
-static enum status model_load(struct loaded *loaded, const char *dir, const struct common_options *options, struct error *err)
+static enum status model_load(struct loaded *loaded, const char *dir, const struct common_options *options,
+                              struct error *err)
 {
     if (loaded->vlm && strcmp(loaded->dir, dir) == 0)
         return OK;
@@ -298,7 +304,8 @@ static enum status model_load(struct loaded *loaded, const char *dir, const stru
     vlm_close(loaded->vlm);
     loaded->session = NULL;
     loaded->vlm = NULL;
-    TRY(vlm_open(&loaded->vlm, &(struct vlm_options){.dir = dir, .device = options->device, .dtype = options->dtype}, err));
+    TRY(vlm_open(&loaded->vlm,
+                 &(struct vlm_options){.dir = dir, .device = options->device, .dtype = options->dtype}, err));
     snprintf(loaded->dir, sizeof loaded->dir, "%s", dir);
     return session_open(&loaded->session, loaded->vlm, options->threads ? options->threads : 2, err);
 }
@@ -315,9 +322,12 @@ static enum status method_read(struct method *out, const json_t *about, struct e
         size_t n = json_is_array(value) ? json_array_size(value) : 1, used = 0;
         for (size_t i = 0; i < n; i++) {
             const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
-            used += (size_t)(json_is_string(item)    ? snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", json_string_value(item))
-                             : json_is_boolean(item) ? snprintf(text + used, sizeof text - used, "%s", json_is_true(item) ? "on" : "off")
-                                                     : snprintf(text + used, sizeof text - used, "%s%.17g", i ? "," : "", json_number_value(item)));
+            used += (size_t)(json_is_string(item)    ? snprintf(text + used, sizeof text - used, "%s%s",
+                                                             i ? "," : "", json_string_value(item))
+                             : json_is_boolean(item) ? snprintf(text + used, sizeof text - used, "%s",
+                                                                json_is_true(item) ? "on" : "off")
+                                                     : snprintf(text + used, sizeof text - used, "%s%.17g",
+                                                                i ? "," : "", json_number_value(item)));
             if (used >= sizeof text)
                 return fail(err, BAD_INPUT, "parameter %s is too long", key);
         }
@@ -326,13 +336,15 @@ static enum status method_read(struct method *out, const json_t *about, struct e
     return OK;
 }
 
-static enum status case_run(struct parity *p, struct loaded *loaded, const struct common_options *options, struct error *err)
+static enum status case_run(struct parity *p, struct loaded *loaded, const struct common_options *options,
+                            struct error *err)
 {
     char path[4096];
     const char *model = json_string_value(json_object_get(p->root, "model"));
     const json_t *images = json_object_get(p->root, "images"), *turns = json_object_get(p->root, "turns");
     const json_t *about = json_object_get(p->root, "method");
-    if (model == NULL || json_array_size(turns) == 0 || json_array_size(turns) > LIMIT_TURNS || json_array_size(images) > LIMIT_IMAGES)
+    if (model == NULL || json_array_size(turns) == 0 || json_array_size(turns) > LIMIT_TURNS ||
+        json_array_size(images) > LIMIT_IMAGES)
         return fail(err, BAD_INPUT, "%s/case.json: no model or no turns", p->dir);
     snprintf(path, sizeof path, "%s/%s", p->dir, model);
     TRY(model_load(loaded, path, options, err));
@@ -349,7 +361,9 @@ static enum status case_run(struct parity *p, struct loaded *loaded, const struc
 
     struct tap tap = {.want = tap_want, .give = tap_take, .context = p};
     const char *mode = json_string_value(json_object_get(p->root, "image_mode"));
-    int image_mode = mode == NULL ? IMAGE_MODE_FROM_FILE : strcmp(mode, "pad") == 0 ? IMAGE_MODE_PAD : IMAGE_MODE_CROP;
+    int image_mode = mode == NULL               ? IMAGE_MODE_FROM_FILE
+                     : strcmp(mode, "pad") == 0 ? IMAGE_MODE_PAD
+                                                : IMAGE_MODE_CROP;
     struct features *features[LIMIT_IMAGES] = {NULL};
     const char *prompts[LIMIT_TURNS];
     int n_images = (int)json_array_size(images), n_turns = (int)json_array_size(turns);
@@ -371,10 +385,16 @@ static enum status case_run(struct parity *p, struct loaded *loaded, const struc
             TRY_GOTO(status, fail(err, BAD_INPUT, "%s/case.json: turn %d has no prompt", p->dir, t + 1));
     }
     int64_t max_new_tokens;
-    TRY_GOTO(status, json_int(&max_new_tokens, p->root, "max_new_tokens", 16, 1, LIMIT_NEW_TOKENS, p->name, err));
+    TRY_GOTO(status,
+             json_int(&max_new_tokens, p->root, "max_new_tokens", 16, 1, LIMIT_NEW_TOKENS, p->name, err));
     TRY_GOTO(status, session_ask(&answer, loaded->session,
-                                 &(struct question){.prompts = prompts, .n_turns = n_turns, .images = features, .n_images = n_images,
-                                                    .method = &method, .max_new_tokens = (int)max_new_tokens, .tap = &tap,
+                                 &(struct question){.prompts = prompts,
+                                                    .n_turns = n_turns,
+                                                    .images = features,
+                                                    .n_images = n_images,
+                                                    .method = &method,
+                                                    .max_new_tokens = (int)max_new_tokens,
+                                                    .tap = &tap,
                                                     .want_records = true},
                                  err));
     check_turns(p, &answer);
@@ -416,7 +436,8 @@ static void case_close(struct parity *p)
 
 int cmd_parity(int argc, char **argv)
 {
-    static const struct option table[] = {COMMON_OPTIONS, {"tol", required_argument, NULL, OPTION_OWN}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option table[] = {
+        COMMON_OPTIONS, {"tol", required_argument, NULL, OPTION_OWN}, {"help", no_argument, NULL, 'h'}, {0}};
     struct common_options options;
     struct error err;
     double tol = 0;

@@ -48,31 +48,35 @@ const char *home_path(const char *relative)
     return path;
 }
 
-enum status parse_int(int64_t *out, const char *text, int64_t low, int64_t high, const char *what, struct error *err)
+enum status parse_int(int64_t *out, const char *text, int64_t low, int64_t high, const char *what,
+                      struct error *err)
 {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || *end != 0 || errno == ERANGE || value < low || value > high)
-        return fail(err, BAD_INPUT, "%s: found '%.60s', expected an integer from %lld to %lld", what, text, (long long)low,
-                    (long long)high);
+        return fail(err, BAD_INPUT, "%s: found '%.60s', expected an integer from %lld to %lld", what, text,
+                    (long long)low, (long long)high);
     *out = value;
     return OK;
 }
 
-enum status parse_real(double *out, const char *text, double low, double high, const char *what, struct error *err)
+enum status parse_real(double *out, const char *text, double low, double high, const char *what,
+                       struct error *err)
 {
     char *end;
     errno = 0;
     double value = strtod(text, &end);
     if (end == text || *end != 0 || errno == ERANGE || !isfinite(value) || value < low || value > high)
-        return fail(err, BAD_INPUT, "%s: found '%.60s', expected a number from %g to %g", what, text, low, high);
+        return fail(err, BAD_INPUT, "%s: found '%.60s', expected a number from %g to %g", what, text, low,
+                    high);
     *out = value;
     return OK;
 }
 
 /* Index of text among words (NULL-terminated), or an error that lists them. */
-static enum status parse_word(int *out, const char *text, const char *const *words, const char *what, struct error *err)
+static enum status parse_word(int *out, const char *text, const char *const *words, const char *what,
+                              struct error *err)
 {
     char all[256] = "";
     size_t used = 0;
@@ -93,7 +97,8 @@ void common_init(struct common_options *out)
     *out = (struct common_options){.model = model, .image_mode = IMAGE_MODE_FROM_FILE};
 }
 
-enum status common_option(struct common_options *options, int value, const char *argument, bool *taken, struct error *err)
+enum status common_option(struct common_options *options, int value, const char *argument, bool *taken,
+                          struct error *err)
 {
     static const char *const dtypes[] = {"auto", "f32", "bf16", "f16", NULL};
     static const char *const devices[] = {"cpu", "cuda", "ref", NULL};

@@ -40,29 +40,45 @@ int command_usage(const char *command, const char *format, ...) __attribute__((f
 struct common_options {
     const char *model, *device;
     enum dtype_choice dtype;
-    int threads;            /* 0: as many as the machine has */
+    int threads; /* 0: as many as the machine has */
     uint64_t seed;
-    int image_mode;         /* enum image_mode or IMAGE_MODE_FROM_FILE */
-    int max_new_tokens;     /* 0: the command's own default */
+    int image_mode;     /* enum image_mode or IMAGE_MODE_FROM_FILE */
+    int max_new_tokens; /* 0: the command's own default */
     bool json;
 };
-enum { OPTION_MODEL = 1000, OPTION_DEVICE, OPTION_DTYPE, OPTION_THREADS, OPTION_SEED, OPTION_IMAGE_MODE,
-       OPTION_MAX_NEW_TOKENS, OPTION_JSON, OPTION_OWN /* first value free for a command's own options */ };
+enum {
+    OPTION_MODEL = 1000,
+    OPTION_DEVICE,
+    OPTION_DTYPE,
+    OPTION_THREADS,
+    OPTION_SEED,
+    OPTION_IMAGE_MODE,
+    OPTION_MAX_NEW_TOKENS,
+    OPTION_JSON,
+    OPTION_OWN /* first value free for a command's own options */
+};
 /* Rows for a getopt_long table. */
-#define COMMON_OPTIONS                                                                                           \
-    {"model", required_argument, NULL, OPTION_MODEL}, {"device", required_argument, NULL, OPTION_DEVICE},        \
-    {"dtype", required_argument, NULL, OPTION_DTYPE}, {"threads", required_argument, NULL, OPTION_THREADS},      \
-    {"seed", required_argument, NULL, OPTION_SEED}, {"image-mode", required_argument, NULL, OPTION_IMAGE_MODE},  \
-    {"max-new-tokens", required_argument, NULL, OPTION_MAX_NEW_TOKENS}, {"json", no_argument, NULL, OPTION_JSON}
+#define COMMON_OPTIONS                                                                                       \
+    {"model", required_argument, NULL, OPTION_MODEL}, {"device", required_argument, NULL, OPTION_DEVICE},    \
+        {"dtype", required_argument, NULL, OPTION_DTYPE},                                                    \
+        {"threads", required_argument, NULL, OPTION_THREADS},                                                \
+        {"seed", required_argument, NULL, OPTION_SEED},                                                      \
+        {"image-mode", required_argument, NULL, OPTION_IMAGE_MODE},                                          \
+        {"max-new-tokens", required_argument, NULL, OPTION_MAX_NEW_TOKENS},                                  \
+    {                                                                                                        \
+        "json", no_argument, NULL, OPTION_JSON                                                               \
+    }
 void common_init(struct common_options *out); /* defaults; model: the built-in miniature */
 enum status common_option(struct common_options *options, int value, const char *argument, bool *taken,
                           struct error *err);
-/* Where the built-in files are: WINNOW_HOME, else beside the executable's build folder (source tree). The returned
- * text is static. */
+/* Where the built-in files are: WINNOW_HOME, else beside the executable's build folder (source tree). The
+ * returned text is static. */
 const char *home_path(const char *relative);
 
 /* Whole numbers and numbers from text, with a message that names `what`. */
-enum status parse_int(int64_t *out, const char *text, int64_t low, int64_t high, const char *what, struct error *err);
-enum status parse_real(double *out, const char *text, double low, double high, const char *what, struct error *err);
+enum status parse_int(int64_t *out, const char *text, int64_t low, int64_t high, const char *what,
+                      struct error *err);
+enum status parse_real(double *out, const char *text, double low, double high, const char *what,
+                       struct error *err);
 
 #endif

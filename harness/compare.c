@@ -228,7 +228,7 @@ enum status compare_cell(struct run *run, const struct cell *cell, struct error 
     return OK;
 }
 
-/* ---- corrections for many tests ------------------------------------------------------------------------ */
+/* ---- corrections for many tests ------------------------------------------------------------- */
 
 struct test {
     int64_t cell, base, family; /* family: one model × benchmark */

@@ -37,20 +37,25 @@ json_t *ledger_json(const struct ledger *ledger)
     const struct {
         const char *name;
         double value;
-    } times[] = {{"preprocess_ms", ledger->preprocess_ms}, {"vision_ms", ledger->vision_ms},
-                 {"project_ms", ledger->project_ms},       {"prefill_ms", ledger->prefill_ms},
-                 {"select_ms", ledger->select_ms},         {"ttft_ms", ledger->ttft_ms},
+    } times[] = {{"preprocess_ms", ledger->preprocess_ms},
+                 {"vision_ms", ledger->vision_ms},
+                 {"project_ms", ledger->project_ms},
+                 {"prefill_ms", ledger->prefill_ms},
+                 {"select_ms", ledger->select_ms},
+                 {"ttft_ms", ledger->ttft_ms},
                  {"total_ms", ledger->total_ms}};
     for (unsigned i = 0; i < sizeof times / sizeof *times; i++)
         json_object_set_new(out, times[i].name, json_real(times[i].value));
     int steps = ledger->n_decode_steps;
-    json_object_set_new(out, "decode_ms_per_token", number_or_null(steps > 0, steps ? ledger->decode_ms / steps : 0));
+    json_object_set_new(out, "decode_ms_per_token",
+                        number_or_null(steps > 0, steps ? ledger->decode_ms / steps : 0));
     for (int l = 0; l < ledger->n_layers; l++) {
         const struct ledger_layer *row = &ledger->layers[l];
-        json_t *layer = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I}", "layer", l, "visual_in", row->visual_in,
-                                  "visual_out", row->visual_out, "kept", row->kept, "recycled", row->recycled, "clusters",
-                                  row->clusters, "dropped", row->dropped, "kv_len", row->kv_len, "flops",
-                                  (json_int_t)(2 * (row->macs_prefill + row->macs_select)));
+        json_t *layer =
+            json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I}", "layer", l, "visual_in",
+                      row->visual_in, "visual_out", row->visual_out, "kept", row->kept, "recycled",
+                      row->recycled, "clusters", row->clusters, "dropped", row->dropped, "kv_len",
+                      row->kv_len, "flops", (json_int_t)(2 * (row->macs_prefill + row->macs_select)));
         json_object_set_new(layer, "raters", row->raters >= 0 ? json_integer(row->raters) : json_null());
         json_object_set_new(layer, "rank", row->rank >= 0 ? json_integer(row->rank) : json_null());
         json_array_append_new(layers, layer);
@@ -61,8 +66,8 @@ json_t *ledger_json(const struct ledger *ledger)
 
 void ledger_print(FILE *out, const struct ledger *ledger)
 {
-    fprintf(out, "%5s %9s %10s %6s %8s %8s %7s %6s %7s %9s\n", "layer", "visual_in", "visual_out", "kept", "recycled",
-            "clusters", "dropped", "raters", "kv_len", "MFLOP");
+    fprintf(out, "%5s %9s %10s %6s %8s %8s %7s %6s %7s %9s\n", "layer", "visual_in", "visual_out", "kept",
+            "recycled", "clusters", "dropped", "raters", "kv_len", "MFLOP");
     for (int l = 0; l < ledger->n_layers; l++) {
         const struct ledger_layer *row = &ledger->layers[l];
         fprintf(out, "%5d %9d %10d ", l, row->visual_in, row->visual_out);
@@ -73,17 +78,20 @@ void ledger_print(FILE *out, const struct ledger *ledger)
         char raters[16] = "";
         if (row->raters >= 0)
             snprintf(raters, sizeof raters, "%d", row->raters);
-        fprintf(out, "%6s %7d %9.1f\n", raters, row->kv_len, 2e-6 * (double)(row->macs_prefill + row->macs_select));
+        fprintf(out, "%6s %7d %9.1f\n", raters, row->kv_len,
+                2e-6 * (double)(row->macs_prefill + row->macs_select));
     }
-    fprintf(out, "\ntokens_in %.2f  tokens_out %.2f  of %d visual and %d text tokens\n", ledger_tokens_in(ledger),
-            ledger_tokens_out(ledger), ledger->n_visual, ledger->n_text);
+    fprintf(out, "\ntokens_in %.2f  tokens_out %.2f  of %d visual and %d text tokens\n",
+            ledger_tokens_in(ledger), ledger_tokens_out(ledger), ledger->n_visual, ledger->n_text);
     fprintf(out, "GFLOP %.3f:", 1e-9 * (double)ledger_flops(ledger, false));
     for (int s = 0; s < N_STAGES; s++)
         fprintf(out, " %s %.3f", stage_names[s], 2e-9 * (double)ledger->macs[s]);
     fprintf(out, "\nKV bytes: live %llu, allocated %llu, visual %llu, at the end %llu\n",
             (unsigned long long)ledger->kv_bytes_live, (unsigned long long)ledger->kv_bytes_alloc,
             (unsigned long long)ledger->kv_visual_bytes, (unsigned long long)ledger->kv_bytes_end);
-    fprintf(out, "ms: preprocess %.2f, vision %.2f, project %.2f, prefill %.2f (select %.2f), to first token %.2f, total %.2f\n",
-            ledger->preprocess_ms, ledger->vision_ms, ledger->project_ms, ledger->prefill_ms, ledger->select_ms, ledger->ttft_ms,
-            ledger->total_ms);
+    fprintf(out,
+            "ms: preprocess %.2f, vision %.2f, project %.2f, prefill %.2f (select %.2f), to first token "
+            "%.2f, total %.2f\n",
+            ledger->preprocess_ms, ledger->vision_ms, ledger->project_ms, ledger->prefill_ms,
+            ledger->select_ms, ledger->ttft_ms, ledger->total_ms);
 }

@@ -1,4 +1,5 @@
-/* The ledger as JSON with the names of the command-line contract (docs/counting.md), and as a table by layer. */
+/* The ledger as JSON with the names of the command-line contract (docs/counting.md), and as a table by layer.
+ */
 #ifndef WINNOW_LEDGER_JSON_H
 #define WINNOW_LEDGER_JSON_H
 

@@ -15,20 +15,22 @@
 #define WINNOW_BUILD "unknown"
 #endif
 
-#define COMMON_USAGE                                                                                             \
-    "  --model DIR            checkpoint (default: the built-in miniature)\n"                                    \
-    "  --device cpu|cuda|ref  --dtype auto|f32|bf16|f16  --threads N  --seed N\n"                                \
+#define COMMON_USAGE                                                                                         \
+    "  --model DIR            checkpoint (default: the built-in miniature)\n"                                \
+    "  --device cpu|cuda|ref  --dtype auto|f32|bf16|f16  --threads N  --seed N\n"                            \
     "  --image-mode crop|pad  --max-new-tokens N  --json\n"
 
 static const struct command commands[] = {
     {"ask", cmd_ask, "ask a model about pictures, with or without token reduction",
      "winnow ask [--image F]... [--method M] [--budget B] [--match X] [-p K=V]... [--control C]\n"
      "           [--template T | --raw] [--trace F.h5] [--ledger] QUESTION...\n"
-     "Several questions are turns of one dialogue. --raw takes the question as the whole prompt.\n" COMMON_USAGE},
+     "Several questions are turns of one dialogue. --raw takes the question as the whole "
+     "prompt.\n" COMMON_USAGE},
     {"show", cmd_show, "draw which patches survive each cut",
      "winnow show (TRACE.h5 [--sample ID] [--cell KEY] | --image F QUESTION...) -o OUT.png|DIR\n"
      "            [--method M] [--budget B] [--match X] [-p K=V]... [--template T]\n"
-     "Rows are questions; columns the picture, the priority map and what is left after each cut.\n" COMMON_USAGE},
+     "Rows are questions; columns the picture, the priority map and what is left after each "
+     "cut.\n" COMMON_USAGE},
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
      "             [--shard I/N] [--workers N]\n"},
@@ -36,15 +38,18 @@ static const struct command commands[] = {
      "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"
      "Tables: main, controls, tradeoff, table1, table4, fig5, fig6, sensitivity.\n"},
     {"score", cmd_score, "score an answer file as the benchmark's official scorer does",
-     "winnow score BENCHMARK --answers F [--questions F] [--annotations F] [--protocol official|lmms|vlmeval]\n"
+     "winnow score BENCHMARK --answers F [--questions F] [--annotations F] [--protocol "
+     "official|lmms|vlmeval]\n"
      "             [--per-sample OUT.jsonl] [--json]\n"},
     {"prompt", cmd_prompt, "print the prompts of a benchmark",
      "winnow prompt BENCHMARK --questions F [--template T] [--limit N]\n"},
     {"parity", cmd_parity, "compare with golden cases of the reference implementations",
      "winnow parity [--device D] [--dtype T] [--tol F] CASE_DIR...\n"},
     {"bench", cmd_bench, "time methods on a known geometry with random weights, or on a checkpoint",
-     "winnow bench [--plan] [--model DIR | --geometry NAME[:LAYERS]] [--methods LIST] [--budgets LIST] [--match X]\n"
-     "             [-p K=V]... [--visual-tokens LIST] [--text-tokens N] [--decode N] [--repeats N] [--json]\n"},
+     "winnow bench [--plan] [--model DIR | --geometry NAME[:LAYERS]] [--methods LIST] [--budgets LIST] "
+     "[--match X]\n"
+     "             [-p K=V]... [--visual-tokens LIST] [--text-tokens N] [--decode N] [--repeats N] "
+     "[--json]\n"},
     {"ops", cmd_ops, "check every operation of a backend against the reference, or time it",
      "winnow ops [--device D] [--perf] [--filter TEXT]\n"},
     {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",
@@ -69,8 +74,10 @@ static void usage(FILE *out)
                  "usage: winnow COMMAND ...\n\n");
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "\n`winnow help COMMAND` tells more. Exit status: 0 well, 1 something does not hold, 2 bad input,\n"
-                 "3 the machine lacks something, 130 interrupted and resumable.\n");
+    fprintf(
+        out,
+        "\n`winnow help COMMAND` tells more. Exit status: 0 well, 1 something does not hold, 2 bad input,\n"
+        "3 the machine lacks something, 130 interrupted and resumable.\n");
 }
 
 static int help(const char *name)

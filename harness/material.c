@@ -18,7 +18,7 @@
 
 enum { PATH_SIZE = 4096, TWIN_PICTURES = 100, GUESSED_TEXT = 64 };
 
-/* ---- paths --------------------------------------------------------------------------------------------- */
+/* ---- paths ---------------------------------------------------------------------------------- */
 
 enum status make_path(char **out, struct error *err, const char *format, ...)
 {
@@ -57,7 +57,7 @@ enum status make_folder(const char *path, struct error *err)
     }
 }
 
-/* ---- files --------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 /* Draws a twin beside its place and renames it when it is whole. */
 static enum status draw_twin(const char *name, const char *folder, struct error *err)
@@ -189,7 +189,7 @@ void material_close(struct material *material)
     free(material->mismatched);
 }
 
-/* ---- what a sample is asked ---------------------------------------------------------------------------- */
+/* ---- what a sample is asked ----------------------------------------------------------------- */
 
 bool cell_is_runnable(const struct cell *cell)
 {

@@ -81,7 +81,7 @@ static enum status query_int(int64_t *out, sqlite3 *db, const char *path, const 
                : sqlite_fail(err, db, path, "cannot be read as a store");
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* Is it a store, and of which schema? 0: an empty file. */
 static enum status schema_of(int64_t *version, sqlite3 *db, const char *path, struct error *err)
@@ -212,7 +212,7 @@ sqlite3 *store_connection(struct store *store)
     return store->db;
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------- */
+/* ---- batches -------------------------------------------------------------------------------- */
 
 static enum status batch_begin(struct store *store, struct error *err)
 {
@@ -270,7 +270,7 @@ enum status store_exec(struct store *store, const char *sql, const char *what, s
     return exec(store->db, store->path, sql, what, err);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 static void bind_text(sqlite3_stmt *s, int i, const char *text)
 {

@@ -112,7 +112,7 @@ enum status store_step(struct store *store, sqlite3_stmt *statement, struct erro
 /* Begins a batch where none is open; writes outside the functions above stand after it. */
 enum status store_begin(struct store *store, struct error *err);
 
-/* ---- store_schema.c ---- */
+/* ---- store_schema.c ------------------------------------------------------------------------- */
 extern const char *const store_schema;
 /* store_migrations[i] takes schema i + 1 to i + 2. */
 extern const char *const store_migrations[];

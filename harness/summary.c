@@ -80,7 +80,7 @@ exit:
     return status;
 }
 
-/* ---- one cell ------------------------------------------------------------------------------------------ */
+/* ---- one cell ------------------------------------------------------------------------------- */
 
 static enum status interval_of(struct interval *out, const struct material *material,
                                const struct column *column, struct error *err)

@@ -33,7 +33,7 @@ static void on_signal(int number)
     signal(number, SIG_DFL);
 }
 
-/* ---- paths --------------------------------------------------------------------------------------------- */
+/* ---- paths ---------------------------------------------------------------------------------- */
 
 /* Length of the folder's part of a path, without the slash; 0: none. */
 static size_t folder_length(const char *path)
@@ -94,7 +94,7 @@ static enum status make_paths(struct run *run, struct error *err)
     return make_path(&run->data_path, err, "%.*s%sdata", (int)folder, run->store_path, folder ? "/" : "");
 }
 
-/* ---- one model ----------------------------------------------------------------------------------------- */
+/* ---- one model ------------------------------------------------------------------------------ */
 
 static void read_machine(char out[128])
 {
@@ -242,7 +242,7 @@ static enum status run_model(struct run *run, int model, struct error *err)
     return status;
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------ */
 
 static bool is_benchmark_used(const struct run *run, int benchmark)
 {

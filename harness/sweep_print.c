@@ -293,7 +293,7 @@ enum status sweep_end_plan(struct run *run, struct error *err)
     return n_infeasible == 0 ? OK : fail(err, NOT_HELD, "%d cells are infeasible, see above", n_infeasible);
 }
 
-/* ---- after --------------------------------------------------------------------------------------------- */
+/* ---- after ---------------------------------------------------------------------------------- */
 
 static const char result_sql[] =
     "SELECT key, model, benchmark, method, budget, match, control, seed, params, n, n_failed, reason, "

@@ -63,7 +63,7 @@ struct question sample_question(const struct run *run, const struct cell *cell, 
 enum status typical_input(struct plan_input *out, const struct run *run, const struct cell *cell,
                           struct error *err);
 
-/* ---- material.c ---- */
+/* ---- material.c ----------------------------------------------------------------------------- */
 enum status make_path(char **out, struct error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool is_folder(const char *path);
@@ -72,17 +72,17 @@ enum status make_folder(const char *path, struct error *err); /* and those above
 enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
                           struct error *err);
 void material_close(struct material *material);
-/* ---- sweep_work.c ---- */
+/* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
-/* ---- sweep_timing.c ---- */
+/* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);
-/* ---- sweep_print.c ---- */
+/* ---- sweep_print.c -------------------------------------------------------------------------- */
 /* The plan for the model at work; at the end, once: --json's document, NOT_HELD where cells are infeasible.
  */
 enum status sweep_print_plan(struct run *run, struct error *err);
 enum status sweep_end_plan(struct run *run, struct error *err);
 enum status sweep_print_result(struct run *run, struct error *err);
-/* ---- summary.c ---- */
+/* ---- summary.c ------------------------------------------------------------------------------ */
 enum status sweep_summarise(struct run *run, struct error *err);
 /* The answered samples of a cell, by ascending row. Texts are owned. */
 struct column {
@@ -96,12 +96,12 @@ enum status column_load(struct column *out, struct store *store, int64_t cell, i
 void column_free(struct column *column);
 double column_real(sqlite3_stmt *s, int i);           /* NaN for NULL */
 void bind_real(sqlite3_stmt *s, int i, double value); /* and back */
-/* ---- compare.c ---- */
+/* ---- compare.c ------------------------------------------------------------------------------ */
 enum status compare_cell(struct run *run, const struct cell *cell, struct error *err);
 /* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */
 enum status compare_adjust(struct run *run, struct error *err);
 
-/* ---- progress.c ---- */
+/* ---- progress.c ----------------------------------------------------------------------------- */
 /* One line on stderr: rewritten on a terminal, else a line every few seconds. */
 struct progress {
     const char *what;

@@ -29,7 +29,7 @@ struct group {
     int next, end; /* of its items */
 };
 
-/* ---- the cache of features ----------------------------------------------------------------------------- */
+/* ---- the cache of features ------------------------------------------------------------------ */
 
 enum slot_state { SLOT_EMPTY, SLOT_COMPUTING, SLOT_READY };
 
@@ -130,7 +130,7 @@ static enum status cache_get(struct features **out, struct cache *cache, struct 
     return status;
 }
 
-/* ---- the queue ----------------------------------------------------------------------------------------- */
+/* ---- the queue ------------------------------------------------------------------------------ */
 
 struct queue {
     struct run *run;
@@ -175,7 +175,7 @@ static void queue_finished(struct queue *queue, bool failed, const struct error 
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* ---- one sample ---------------------------------------------------------------------------------------- */
+/* ---- one sample ----------------------------------------------------------------------------- */
 
 /* White space at both ends gone, in place. */
 static const char *strip(char *text)
@@ -420,7 +420,7 @@ static void *worker(void *context)
     return NULL;
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------- */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 static int by_group(const void *a, const void *b)
 {
@@ -432,8 +432,8 @@ static int by_group(const void *a, const void *b)
     return (x->cell > y->cell) - (x->cell < y->cell);
 }
 
-/* The first picture that is asked about more than once, NULL without one: two questions about one picture tell
- * more than two pictures, so its samples are traced first. */
+/* The first picture that is asked about more than once, NULL without one: two questions about one picture
+ * tell more than two pictures, so its samples are traced first. */
 static const char *paired_cluster(const struct material *material)
 {
     for (int i = 0; i < material->n_rows; i++)

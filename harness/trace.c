@@ -33,7 +33,7 @@ static enum status write_failed(struct error *err, const char *path)
                 "%s: the trace cannot be written; is the disk full, or the file open elsewhere?", path);
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------ */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 static hid_t file_open(const char *path, bool make)
 {
@@ -119,7 +119,7 @@ enum status trace_close(struct trace *trace, struct error *err)
     return status;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 static hid_t text_type(void)
 {
@@ -203,7 +203,7 @@ static bool put_floats(hid_t group, const char *name, const float *values, int r
     return put_array(group, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, values, rank, shape);
 }
 
-/* ---- a cell and a sample ------------------------------------------------------------------------------- */
+/* ---- a cell and a sample -------------------------------------------------------------------- */
 
 enum status trace_cell(struct trace *trace, const char *key, const char *method, const char *params,
                        const char *model, struct error *err)

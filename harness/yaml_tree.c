@@ -61,7 +61,7 @@ enum status yaml_fail(struct error *err, const struct yaml_tree *tree, int node,
     return fail(err, BAD_INPUT, "%s:%d: %s", tree->path, yaml_line(tree, node), text);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static enum status document_load(yaml_document_t *out, const char *bytes, size_t n_bytes, const char *name,
                                  struct error *err)
@@ -137,7 +137,7 @@ void *yaml_array(struct yaml_tree *tree, size_t n, size_t size)
     return block->data;
 }
 
-/* ---- access -------------------------------------------------------------------------------------------- */
+/* ---- access --------------------------------------------------------------------------------- */
 
 int yaml_map_size(const struct yaml_tree *tree, int map)
 {
@@ -310,7 +310,7 @@ enum status yaml_joined(const char **out, struct yaml_tree *tree, int node, cons
     return OK;
 }
 
-/* ---- overrides ----------------------------------------------------------------------------------------- */
+/* ---- overrides ------------------------------------------------------------------------------ */
 
 /* Copies a node of another document; 0 when memory runs out or it is nested too deep. */
 static int node_copy(yaml_document_t *to, yaml_document_t *from, int node, int depth)

@@ -67,8 +67,7 @@ double arm_mean(const struct arm *arm, size_t offset)
     return n > 0 ? sum / n : (double)NAN;
 }
 
-/* --- labels
- * ------------------------------------------------------------------------------------------------- */
+/* ---- labels --------------------------------------------------------------------------------- */
 
 static json_t *params_of(const struct cell *cell)
 {
@@ -214,8 +213,7 @@ static bool tuned_apart(const struct cell *a, const struct cell *b)
     return apart;
 }
 
-/* --- grouping
- * ----------------------------------------------------------------------------------------------- */
+/* ---- grouping ------------------------------------------------------------------------------- */
 
 static bool same_panel(const struct cell *a, const struct cell *b)
 {
@@ -326,8 +324,7 @@ static int compare_arms(const void *a, const void *b)
     return order != 0 ? order : strcmp(x->members[0]->key, y->members[0]->key);
 }
 
-/* --- judging
- * ------------------------------------------------------------------------------------------------ */
+/* ---- judging -------------------------------------------------------------------------------- */
 
 static void score_arm(struct arm *arm)
 {

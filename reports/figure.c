@@ -137,8 +137,7 @@ static void add_reference(struct buffer *out, const char *name, const char *capt
                  name);
 }
 
-/* --- accuracy over cost
- * ------------------------------------------------------------------------------------- */
+/* ---- accuracy over cost --------------------------------------------------------------------- */
 
 struct line {
     const struct arm *arms[POINTS_MAX];
@@ -399,8 +398,7 @@ enum status section_tradeoff(struct buffer *out, struct report *report, struct e
     return OK;
 }
 
-/* --- tokens by layer
- * ---------------------------------------------------------------------------------------- */
+/* ---- tokens by layer ------------------------------------------------------------------------ */
 
 /* Control arms follow the schedule of what they shadow: they would only cover it. */
 static bool has_schedule(const struct arm *arm)

@@ -33,8 +33,7 @@ void report_announce(const char *path)
     printf("%s\n", path);
 }
 
-/* --- what was run
- * ------------------------------------------------------------------------------------------- */
+/* ---- what was run --------------------------------------------------------------------------- */
 
 /* "a, b": the different values of a text column. */
 static void add_distinct(struct buffer *out, const struct cells *cells, size_t offset)
@@ -141,8 +140,7 @@ enum status section_run(struct buffer *out, struct report *report, struct error 
     return OK;
 }
 
-/* --- main
- * --------------------------------------------------------------------------------------------------- */
+/* ---- main ----------------------------------------------------------------------------------- */
 
 static void add_interval(struct buffer *out, double value, double lo, double hi, int decimals, bool sign)
 {
@@ -297,8 +295,7 @@ enum status section_main(struct buffer *out, struct report *report, struct error
     return OK;
 }
 
-/* --- controls
- * ----------------------------------------------------------------------------------------------- */
+/* ---- controls ------------------------------------------------------------------------------- */
 
 /* The arm without control that a control arm belongs to. */
 static const struct arm *uncontrolled(const struct report *report, const struct arm *arm)
@@ -409,8 +406,7 @@ enum status section_controls(struct buffer *out, struct report *report, struct e
     return OK;
 }
 
-/* --- provenance
- * --------------------------------------------------------------------------------------------- */
+/* ---- provenance ----------------------------------------------------------------------------- */
 
 enum status section_provenance(struct buffer *out, struct report *report, struct error *err)
 {
@@ -445,8 +441,7 @@ enum status section_provenance(struct buffer *out, struct report *report, struct
     return OK;
 }
 
-/* --- the paper's figures
- * ------------------------------------------------------------------------------------ */
+/* ---- the paper's figures -------------------------------------------------------------------- */
 
 enum status section_paper(struct buffer *out, struct report *report, struct error *err)
 {

@@ -8,7 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
+{
     static float pixels[3 * 28 * 28];
     struct processor processor = {
         28, 28, IMAGE_MODE_PAD, 1.0 / 255.0, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};

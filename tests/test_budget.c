@@ -1,5 +1,5 @@
-/* Budgets, schedules and MAC vectors against the published figures (SparseVLM's code and paper, FastV settings derived
- * in exact arithmetic). No model is needed. */
+/* Budgets, schedules and MAC vectors against the published figures (SparseVLM's code and paper, FastV
+ * settings derived in exact arithmetic). No model is needed. */
 #include <math.h>
 #include <stdarg.h>
 #include <setjmp.h>
@@ -13,24 +13,33 @@
 
 #include <cmocka.h>
 
-static const struct plan_input llava7b = {.n_visual = 576, .n_text = 118, .n_text_after = 83, .n_layers = 32, .hidden = 4096,
-                                          .intermediate = 11008, .n_heads = 32, .n_kv_heads = 32, .head_dim = 128};
+static const struct plan_input llava7b = {.n_visual = 576,
+                                          .n_text = 118,
+                                          .n_text_after = 83,
+                                          .n_layers = 32,
+                                          .hidden = 4096,
+                                          .intermediate = 11008,
+                                          .n_heads = 32,
+                                          .n_kv_heads = 32,
+                                          .head_dim = 128};
 
-static struct plan plan_of(const char *name, const char *budget, const char *match, const char *key, const char *value,
-                           const struct plan_input *input)
+static struct plan plan_of(const char *name, const char *budget, const char *match, const char *key,
+                           const char *value, const struct plan_input *input)
 {
     struct method method;
     struct plan plan = {0};
     struct error err = {0};
-    if (method_init(&method, name, &err) != OK || (budget && method_set(&method, "budget", budget, &err) != OK) ||
-        method_set(&method, "match", match, &err) != OK || (key && method_set(&method, key, value, &err) != OK) ||
+    if (method_init(&method, name, &err) != OK ||
+        (budget && method_set(&method, "budget", budget, &err) != OK) ||
+        method_set(&method, "match", match, &err) != OK ||
+        (key && method_set(&method, key, value, &err) != OK) ||
         method_plan(&plan, &method, input, &err) != OK)
         fail_msg("%s", err.text);
     return plan;
 }
 
-static enum status plan_error(struct error *err, const char *name, const char *budget, const char *match, const char *key,
-                              const char *value, const struct plan_input *input)
+static enum status plan_error(struct error *err, const char *name, const char *budget, const char *match,
+                              const char *key, const char *value, const struct plan_input *input)
 {
     struct method method;
     struct plan plan;
@@ -51,8 +60,8 @@ static double macs_of(const struct plan *plan, const struct plan_input *input)
     double sum = 0;
     plan_trajectory(in, out, plan, input->n_visual, input->n_layers);
     for (int l = 0; l < input->n_layers; l++)
-        sum += (double)macs_layer_paper(in[l] + input->n_text, input->hidden, input->intermediate, input->n_heads,
-                                        input->n_kv_heads, input->head_dim);
+        sum += (double)macs_layer_paper(in[l] + input->n_text, input->hidden, input->intermediate,
+                                        input->n_heads, input->n_kv_heads, input->head_dim);
     return sum;
 }
 
@@ -106,7 +115,8 @@ static void test_official_scales_with_the_picture(void **state)
     next.n_visual = 1152; /* two pictures: the table of 96, doubled */
     plan = plan_of("sparsevlm", "192", "official", "recycle", "off", &next);
     assert_cuts(&plan, 3, (const int[][4]){{2, 476, 0, 0}, {6, 96, 0, 0}, {15, 52, 0, 0}});
-    plan = plan_of("sparsevlm", "33.4%", "official", "recycle", "off", &llava7b); /* 192.4 rounds to the table of 192 */
+    plan = plan_of("sparsevlm", "33.4%", "official", "recycle", "off",
+                   &llava7b); /* 192.4 rounds to the table of 192 */
     assert_cuts(&plan, 3, (const int[][4]){{2, 300, 0, 0}, {6, 200, 0, 0}, {15, 110, 0, 0}});
 }
 
@@ -117,7 +127,8 @@ static void test_sparsevlm_tokens_in(void **state)
         const char *budget;
         int keep[3];
         double mean;
-    } rows[] = {{"192", {271, 180, 99}, 191.875}, {"128", {241, 88, 29}, 127.9375}, {"64", {19, 8, 5}, 64.03125}};
+    } rows[] = {
+        {"192", {271, 180, 99}, 191.875}, {"128", {241, 88, 29}, 127.9375}, {"64", {19, 8, 5}, 64.03125}};
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct plan plan = plan_of("sparsevlm", rows[i].budget, "tokens_in", NULL, NULL, &llava7b);
         assert_int_equal(plan.n_cuts, 3);
@@ -134,7 +145,7 @@ static void test_fastv_settings(void **state)
     static const struct {
         const char *budget, *match;
         int keep;
-    } rows[] = {{"192", "official", 180},  {"128", "official", 114},  {"64", "official", 48},
+    } rows[] = {{"192", "official", 180},  {"128", "official", 114}, {"64", "official", 48},
                 {"192", "tokens_in", 166}, {"128", "tokens_in", 98}, {"64", "tokens_in", 30}};
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct plan plan = plan_of("fastv", rows[i].budget, rows[i].match, NULL, NULL, &llava7b);
@@ -206,19 +217,30 @@ static void test_bad_budgets_say_what_would_work(void **state)
     assert_says(&err, plan_error(&err, "sparsevlm", "0", NULL, NULL, NULL, &llava7b), BAD_INPUT, "no-image");
     assert_says(&err, plan_error(&err, "sparsevlm", "12x", NULL, NULL, NULL, &llava7b), BAD_INPUT, "33%");
     assert_says(&err, plan_error(&err, "sparsevlm", "-3", NULL, NULL, NULL, &llava7b), BAD_INPUT, "expected");
-    assert_says(&err, plan_error(&err, "sparsevlm", "100", "official", NULL, NULL, &llava7b), BAD_INPUT, "192, 128, 96 and 64");
-    assert_says(&err, plan_error(&err, "fastv", "96", "official", NULL, NULL, &llava7b), BAD_INPUT, "192, 128 and 64");
-    assert_says(&err, plan_error(&err, "sparsevlm", NULL, NULL, NULL, NULL, &llava7b), BAD_INPUT, "needs a budget");
-    assert_says(&err, plan_error(&err, "fastv", "192", NULL, "keep", "100", &llava7b), BAD_INPUT, "both given");
-    assert_says(&err, plan_error(&err, "fastv", "20", "tokens_in", NULL, NULL, &llava7b), BAD_INPUT, "nearest possible");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", "some", NULL, NULL, &llava7b), BAD_INPUT, "tokens_in");
+    assert_says(&err, plan_error(&err, "sparsevlm", "100", "official", NULL, NULL, &llava7b), BAD_INPUT,
+                "192, 128, 96 and 64");
+    assert_says(&err, plan_error(&err, "fastv", "96", "official", NULL, NULL, &llava7b), BAD_INPUT,
+                "192, 128 and 64");
+    assert_says(&err, plan_error(&err, "sparsevlm", NULL, NULL, NULL, NULL, &llava7b), BAD_INPUT,
+                "needs a budget");
+    assert_says(&err, plan_error(&err, "fastv", "192", NULL, "keep", "100", &llava7b), BAD_INPUT,
+                "both given");
+    assert_says(&err, plan_error(&err, "fastv", "20", "tokens_in", NULL, NULL, &llava7b), BAD_INPUT,
+                "nearest possible");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", "some", NULL, NULL, &llava7b), BAD_INPUT,
+                "tokens_in");
     assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "tua", "0.3", &llava7b), BAD_INPUT, "tau");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "tau", "1.5", &llava7b), BAD_INPUT, "at most 1");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "raters", "some", &llava7b), BAD_INPUT, "select|text|all");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "6,2,15", &llava7b), BAD_INPUT, "must rise");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "2,6", &llava7b), BAD_INPUT, "one count a layer");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "tau", "1.5", &llava7b), BAD_INPUT,
+                "at most 1");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "raters", "some", &llava7b), BAD_INPUT,
+                "select|text|all");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "6,2,15", &llava7b), BAD_INPUT,
+                "must rise");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "2,6", &llava7b), BAD_INPUT,
+                "one count a layer");
     assert_says(&err, plan_error(&err, "fastW", "192", NULL, NULL, NULL, &llava7b), BAD_INPUT, "fastv");
-    assert_says(&err, plan_error(&err, "sparsevlm", "192", "latency", NULL, NULL, &llava7b), BAD_INPUT, "calibration");
+    assert_says(&err, plan_error(&err, "sparsevlm", "192", "latency", NULL, NULL, &llava7b), BAD_INPUT,
+                "calibration");
 }
 
 static void test_params_print_as_they_are_read(void **state)

@@ -33,7 +33,8 @@ static void assert_run(const char *arguments, int status, const char *part)
     char output[65536];
     int got = run(output, sizeof output, arguments);
     if (got != status || strstr(output, part) == NULL)
-        fail_msg("winnow %s: status %d, expected %d; '%s' should say '%s'", arguments, got, status, output, part);
+        fail_msg("winnow %s: status %d, expected %d; '%s' should say '%s'", arguments, got, status, output,
+                 part);
     if (status != 0 && strstr(output, "winnow: error: ") == NULL)
         fail_msg("winnow %s: no error message in '%s'", arguments, output);
 }
@@ -51,7 +52,8 @@ static void write_file(const char *name, const void *bytes, size_t n)
 static void test_help_and_version(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"ask", "show", "sweep", "report", "score", "parity", "bench", "world", "list"};
+    static const char *const commands[] = {"ask",    "show",  "sweep", "report", "score",
+                                           "parity", "bench", "world", "list"};
     char arguments[64];
     assert_run("help", 0, "usage: winnow COMMAND");
     assert_run("--version", 0, "backends: ");
@@ -98,8 +100,11 @@ static void test_bad_command_lines(void **state)
 static void test_plan_of_a_known_geometry_needs_no_run(void **state)
 {
     (void)state;
-    assert_run("bench --plan --json --geometry llava-1.5-7b --text-tokens 118 --methods vanilla", 0, "\"macs_paper\": 4620605718528");
-    assert_run("bench --plan --json --geometry llava-1.5-7b --text-tokens 118 --methods sparsevlm --budgets 192", 0, "\"tokens_out\": 192.03125");
+    assert_run("bench --plan --json --geometry llava-1.5-7b --text-tokens 118 --methods vanilla", 0,
+               "\"macs_paper\": 4620605718528");
+    assert_run(
+        "bench --plan --json --geometry llava-1.5-7b --text-tokens 118 --methods sparsevlm --budgets 192", 0,
+        "\"tokens_out\": 192.03125");
 }
 
 static void test_broken_checkpoints(void **state)
@@ -110,16 +115,19 @@ static void test_broken_checkpoints(void **state)
     assert_int_equal(system(path), 0);
     static const struct {
         const char *config, *part;
-    } rows[] = {{"{", "config.json"},
-                {"[]", "no JSON object"},
-                {"{\"model_type\": \"qwen9\"}", "qwen9"},
-                {"{\"model_type\": \"llava\", \"mm_vision_tower\": \"x\"}", "original LLaVA layout"},
-                {"{\"model_type\": \"llava\", \"text_config\": {\"hidden_size\": -4}}", "hidden_size"},
-                {"{\"model_type\": \"llava\", \"text_config\": {\"hidden_size\": \"big\"}}", "hidden_size"},
-                {"{\"model_type\": \"llava\", \"text_config\": {\"num_attention_heads\": 32, \"num_key_value_heads\": 5}}", "divide evenly"},
-                {"{\"model_type\": \"llava\", \"text_config\": {\"rope_scaling\": {\"type\": \"yarn\"}}}", "yarn"},
-                {"{\"model_type\": \"llava\", \"vision_feature_layer\": [1, 2]}", "vision_feature_layer"},
-                {"{\"model_type\": \"llava\", \"text_config\": {\"vocab_size\": 40000}}", "tokenizer.json"}};
+    } rows[] = {
+        {"{", "config.json"},
+        {"[]", "no JSON object"},
+        {"{\"model_type\": \"qwen9\"}", "qwen9"},
+        {"{\"model_type\": \"llava\", \"mm_vision_tower\": \"x\"}", "original LLaVA layout"},
+        {"{\"model_type\": \"llava\", \"text_config\": {\"hidden_size\": -4}}", "hidden_size"},
+        {"{\"model_type\": \"llava\", \"text_config\": {\"hidden_size\": \"big\"}}", "hidden_size"},
+        {"{\"model_type\": \"llava\", \"text_config\": {\"num_attention_heads\": 32, "
+         "\"num_key_value_heads\": 5}}",
+         "divide evenly"},
+        {"{\"model_type\": \"llava\", \"text_config\": {\"rope_scaling\": {\"type\": \"yarn\"}}}", "yarn"},
+        {"{\"model_type\": \"llava\", \"vision_feature_layer\": [1, 2]}", "vision_feature_layer"},
+        {"{\"model_type\": \"llava\", \"text_config\": {\"vocab_size\": 40000}}", "tokenizer.json"}};
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         write_file("broken/config.json", rows[i].config, strlen(rows[i].config));
         assert_run("ask --model broken Why?", 2, rows[i].part);

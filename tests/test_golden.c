@@ -1,5 +1,5 @@
-/* `winnow parity` on the golden cases of what is built: every stage equal to Hugging Face, every selection equal to the
- * methods' reference, with both backends. Skips, saying so, where the cases are not there. */
+/* `winnow parity` on the golden cases of what is built: every stage equal to Hugging Face, every selection
+ * equal to the methods' reference, with both backends. Skips, saying so, where the cases are not there. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,8 +18,10 @@
 /* Cases of families and methods that the runtime has. */
 static bool is_built(const char *name)
 {
-    static const char *const wanted[] = {"llava15-mha-", "llava15-gqa-", "llava15-f16-", "prototype-", "sparsevlm-", "fastv-"};
-    static const char *const later[] = {"sparsevlm-v10-", "sparsevlm-paper-", "sparsevlm-plus-"}; /* modes to come */
+    static const char *const wanted[] = {"llava15-mha-", "llava15-gqa-", "llava15-f16-",
+                                         "prototype-",   "sparsevlm-",   "fastv-"};
+    static const char *const later[] = {"sparsevlm-v10-", "sparsevlm-paper-",
+                                        "sparsevlm-plus-"}; /* modes to come */
     for (unsigned i = 0; i < sizeof later / sizeof *later; i++)
         if (strncmp(name, later[i], strlen(later[i])) == 0)
             return false;

@@ -28,7 +28,8 @@ struct file {
     size_t n;
 };
 
-static void file_append(png_structp png, png_bytep bytes, size_t n) {
+static void file_append(png_structp png, png_bytep bytes, size_t n)
+{
     struct file *file = png_get_io_ptr(png);
     assert_true(file->n + n <= sizeof file->bytes);
     memcpy(file->bytes + file->n, bytes, n);
@@ -44,7 +45,8 @@ struct png_kind {
 };
 
 static void png_make(struct file *out, struct png_kind kind, unsigned width, unsigned height,
-                     const uint8_t *rows, size_t row_bytes) {
+                     const uint8_t *rows, size_t row_bytes)
+{
     out->n = 0;
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
     png_infop info = png_create_info_struct(png);
@@ -71,7 +73,8 @@ static void png_make(struct file *out, struct png_kind kind, unsigned width, uns
 
 /* `rows` are components as they are to stand in the file. */
 static void jpeg_make(struct file *out, J_COLOR_SPACE space, int n_components, bool progressive,
-                      unsigned width, unsigned height, const uint8_t *rows) {
+                      unsigned width, unsigned height, const uint8_t *rows)
+{
     struct jpeg_compress_struct codec;
     struct jpeg_error_mgr errors;
     codec.err = jpeg_std_error(&errors);
@@ -101,12 +104,14 @@ static void jpeg_make(struct file *out, J_COLOR_SPACE space, int n_components, b
 }
 
 /* Bytes without a pattern that a wrong offset would leave unchanged. */
-static void pattern(uint8_t *out, size_t n) {
+static void pattern(uint8_t *out, size_t n)
+{
     for (size_t i = 0; i < n; i++)
         out[i] = (uint8_t)(i * i * 37 + i * 101 + 11);
 }
 
-static struct image pattern_image(int width, int height) {
+static struct image pattern_image(int width, int height)
+{
     struct image image;
     struct error err;
     assert_int_equal(image_new(&image, width, height, (uint8_t[3]){0}, &err), OK);
@@ -115,7 +120,8 @@ static struct image pattern_image(int width, int height) {
 }
 
 /* Decodes from a block of exactly n bytes, so that a sanitizer sees a read behind its end. */
-static enum status decode_exact(struct image *out, const uint8_t *bytes, size_t n, struct error *err) {
+static enum status decode_exact(struct image *out, const uint8_t *bytes, size_t n, struct error *err)
+{
     uint8_t *copy = malloc(n ? n : 1);
     memcpy(copy, bytes, n);
     enum status status = image_decode(out, copy, n, "cat", err);
@@ -123,7 +129,8 @@ static enum status decode_exact(struct image *out, const uint8_t *bytes, size_t 
     return status;
 }
 
-static void expect_pixels(const struct file *file, const uint8_t *expected, size_t n) {
+static void expect_pixels(const struct file *file, const uint8_t *expected, size_t n)
+{
     struct image image;
     struct error err = {0};
     if (decode_exact(&image, file->bytes, file->n, &err) != OK)
@@ -133,7 +140,8 @@ static void expect_pixels(const struct file *file, const uint8_t *expected, size
     image_free(&image);
 }
 
-static void expect_refusal(const uint8_t *bytes, size_t n, const char *words) {
+static void expect_refusal(const uint8_t *bytes, size_t n, const char *words)
+{
     struct image image;
     struct error err = {0};
     assert_int_equal(decode_exact(&image, bytes, n, &err), BAD_INPUT);
@@ -145,7 +153,8 @@ static void expect_refusal(const uint8_t *bytes, size_t n, const char *words) {
 /* ---- decoding --------------------------------------------------------------------------------------------
  */
 
-static void png_kinds_as_pillow(void **state) {
+static void png_kinds_as_pillow(void **state)
+{
     (void)state;
     static const struct {
         struct png_kind kind;
@@ -202,7 +211,8 @@ static void png_kinds_as_pillow(void **state) {
     }
 }
 
-static void png_interlaced(void **state) {
+static void png_interlaced(void **state)
+{
     (void)state;
     uint8_t rows[9 * 11 * 3], wide[9 * 11 * 2], expected[9 * 11 * 3];
     pattern(rows, sizeof rows);
@@ -220,7 +230,8 @@ static void png_interlaced(void **state) {
     expect_pixels(&file, expected, sizeof expected);
 }
 
-static void png_write_then_read(void **state) {
+static void png_write_then_read(void **state)
+{
     (void)state;
     char dir[] = "/tmp/winnow-image-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
@@ -240,7 +251,8 @@ static void png_write_then_read(void **state) {
     rmdir(dir);
 }
 
-static void jpeg_flat_colours(void **state) {
+static void jpeg_flat_colours(void **state)
+{
     (void)state;
     static const struct {
         J_COLOR_SPACE space;
@@ -266,7 +278,8 @@ static void jpeg_flat_colours(void **state) {
     }
 }
 
-static void shared_pictures_as_pillow(void **state) {
+static void shared_pictures_as_pillow(void **state)
+{
     (void)state;
     static const struct {
         const char *path, *digest;
@@ -351,7 +364,8 @@ static void shared_pictures_as_pillow(void **state) {
     }
 }
 
-static void shared_broken_pictures(void **state) {
+static void shared_broken_pictures(void **state)
+{
     (void)state;
     static const char *const cases[][2] = {{"broken.png", "not a PNG that can be read"},
                                            {"truncated_image.png", "cut short: it ends after 81920 bytes"},
@@ -376,7 +390,8 @@ static void shared_broken_pictures(void **state) {
 /* ---- hostile files ---------------------------------------------------------------------------------------
  */
 
-static void cut_at_every_length(void **state) {
+static void cut_at_every_length(void **state)
+{
     (void)state;
     uint8_t rows[17 * 9 * 4];
     pattern(rows, sizeof rows);
@@ -403,7 +418,8 @@ static void cut_at_every_length(void **state) {
 }
 
 /* Whatever one changed byte does, it ends in a picture or a message. */
-static void every_byte_changed(void **state) {
+static void every_byte_changed(void **state)
+{
     (void)state;
     uint8_t rows[17 * 9 * 3];
     pattern(rows, sizeof rows);
@@ -424,7 +440,8 @@ static void every_byte_changed(void **state) {
         }
 }
 
-static void sizes_refused_before_allocation(void **state) {
+static void sizes_refused_before_allocation(void **state)
+{
     (void)state;
     static const struct {
         unsigned width, height;
@@ -462,7 +479,8 @@ static void sizes_refused_before_allocation(void **state) {
     expect_refusal(file.bytes, file.n, "not a JPEG that can be read");
 }
 
-static void other_formats_named(void **state) {
+static void other_formats_named(void **state)
+{
     (void)state;
     expect_refusal((const uint8_t *)"GIF89a....", 10, "is a GIF; JPEG or PNG is supported so far");
     expect_refusal((const uint8_t *)"RIFF....WEBPVP8 ", 16, "is a WebP;");
@@ -473,7 +491,8 @@ static void other_formats_named(void **state) {
     expect_refusal((const uint8_t *)"<html>", 6, "is no picture that is known here");
 }
 
-static void new_picture_limits(void **state) {
+static void new_picture_limits(void **state)
+{
     (void)state;
     struct image image;
     struct error err;
@@ -488,7 +507,8 @@ static void new_picture_limits(void **state) {
     image_free(&image); /* twice is harmless */
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(png_kinds_as_pillow),
         cmocka_unit_test(png_interlaced),

@@ -292,8 +292,7 @@ static void test_attention_rows_do_not_see_each_other(void **state)
     attention_invariance(&ops_cpu, 4, 4, 16, false);
 }
 
-/* Rows of the score matrix alone, in another order, on fewer keys; and p of one row is its row of the matrix.
- */
+/* Rows of the score matrix alone, on fewer keys; and p of one row is its row of the matrix. */
 static void test_score_rows_and_keys_do_not_see_each_other(void **state)
 {
     (void)state;
@@ -410,8 +409,7 @@ static void test_other_rows_do_not_see_each_other(void **state)
 
 /* ---- decode ------------------------------------------------------------------------------------------ */
 
-/* A decode row is near the prefill row, the same on any number of threads, and allocates nothing once it ran.
- */
+/* A decode row is near the prefill row, the same on any number of threads, and allocates nothing. */
 static void test_decode_rows(void **state)
 {
     (void)state;

@@ -17,12 +17,14 @@
 #include <cmocka.h> /* last: its fail() would hide ours */
 
 /* Bytes without a pattern that a wrong offset would leave unchanged. */
-static void pattern(uint8_t *out, size_t n) {
+static void pattern(uint8_t *out, size_t n)
+{
     for (size_t i = 0; i < n; i++)
         out[i] = (uint8_t)(i * i * 37 + i * 101 + 11);
 }
 
-static struct image pattern_image(int width, int height) {
+static struct image pattern_image(int width, int height)
+{
     struct image image;
     struct error err;
     assert_int_equal(image_new(&image, width, height, (uint8_t[3]){0}, &err), OK);
@@ -76,7 +78,8 @@ static const uint8_t resized_6x4_5x4[] = {
     100, 102, 79,  0,   167, 61,  119, 146, 120, 229, 128, 110, 167, 90,  33,  34,  130, 31,  149, 216,
     68,  89,  63,  100, 200, 179, 202, 105, 9,   98,  80,  70,  166, 50,  169, 59,  59,  109, 198, 144};
 
-static void resize_as_pillow(void **state) {
+static void resize_as_pillow(void **state)
+{
     (void)state;
     static const struct {
         int width, height, to_width, to_height;
@@ -99,7 +102,8 @@ static void resize_as_pillow(void **state) {
     }
 }
 
-static void resize_edges(void **state) {
+static void resize_edges(void **state)
+{
     (void)state;
     struct image in = pattern_image(7, 5), out;
     struct error err;
@@ -120,7 +124,8 @@ static void resize_edges(void **state) {
 }
 
 /* 150 rows: more than two strips of a pass across, and a rest. */
-static void window_is_crop_of_whole(void **state) {
+static void window_is_crop_of_whole(void **state)
+{
     (void)state;
     struct image in = pattern_image(80, 150);
     struct error err;
@@ -147,7 +152,8 @@ static void window_is_crop_of_whole(void **state) {
     image_free(&in);
 }
 
-static void pad_square_offsets(void **state) {
+static void pad_square_offsets(void **state)
+{
     (void)state;
     static const uint8_t fill[3] = {122, 116, 104};
     static const struct {
@@ -175,7 +181,8 @@ static void pad_square_offsets(void **state) {
 /* ---- processor -------------------------------------------------------------------------------------------
  */
 
-static struct processor clip(int size, int crop, enum image_mode mode) {
+static struct processor clip(int size, int crop, enum image_mode mode)
+{
     struct processor processor;
     struct error err;
     assert_int_equal(processor_open(&processor, "/nonexistent", size, &err), OK);
@@ -184,14 +191,16 @@ static struct processor clip(int size, int crop, enum image_mode mode) {
     return processor;
 }
 
-static float normalised(uint8_t value, int channel, const struct processor *processor) {
+static float normalised(uint8_t value, int channel, const struct processor *processor)
+{
     float scaled = (float)((double)value * processor->rescale);
     float centred = scaled - processor->mean[channel];
     return centred / processor->std[channel];
 }
 
 /* The steps one by one: resize whole, then crop or surround. */
-static void preprocess_geometry(void **state) {
+static void preprocess_geometry(void **state)
+{
     (void)state;
     static const struct {
         int width, height, size, crop; /* shape, processor */
@@ -237,7 +246,8 @@ static void preprocess_geometry(void **state) {
     }
 }
 
-static enum status open_text(struct processor *out, const char *text, struct error *err) {
+static enum status open_text(struct processor *out, const char *text, struct error *err)
+{
     char dir[] = "/tmp/winnow-image-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/preprocessor_config.json", dir);
@@ -249,7 +259,8 @@ static enum status open_text(struct processor *out, const char *text, struct err
     return status;
 }
 
-static void processor_files(void **state) {
+static void processor_files(void **state)
+{
     (void)state;
     struct processor processor;
     struct error err;
@@ -298,7 +309,8 @@ static void processor_files(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resize_as_pillow),        cmocka_unit_test(resize_edges),
         cmocka_unit_test(window_is_crop_of_whole), cmocka_unit_test(pad_square_offsets),

@@ -294,7 +294,7 @@ static void keys_hash_what_answers_depend_on(void **state)
     assert_string_not_equal(key, other);
 }
 
-/* ---- choice of samples --------------------------------------------------------------------------------- */
+/* ---- choice of samples ---------------------------------------------------------------------- */
 
 enum { N_ROWS = 300 };
 

@@ -23,7 +23,7 @@
 
 static char err[512];
 
-/* ---- helpers ---- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
 {
@@ -67,7 +67,7 @@ static void draw(struct scene *scene, int canvas, const char *suite, int picture
     assert_int_equal(scene_draw(scene, canvas, 0, suite, (uint64_t)picture, err, sizeof err), 0);
 }
 
-/* ---- sha256 ---- */
+/* ---- sha256 --------------------------------------------------------------------------------- */
 
 static void test_sha256_vectors(void **state)
 {
@@ -92,7 +92,7 @@ static void test_sha256_vectors(void **state)
     assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
-/* ---- pictures ---- */
+/* ---- pictures ------------------------------------------------------------------------------- */
 
 static void hash_pictures(char hex[65], const char *suite, int canvas)
 {
@@ -168,7 +168,7 @@ static void test_png_reads_back(void **state)
     free(rgb);
 }
 
-/* ---- scenes ---- */
+/* ---- scenes --------------------------------------------------------------------------------- */
 
 static void test_scenes_keep_their_distances(void **state)
 {
@@ -230,7 +230,7 @@ static void test_labels_belong_to_objects(void **state)
     }
 }
 
-/* ---- questions: an own reading of the text, answered from the scene ---- */
+/* ---- questions: an own reading of the text, answered from the scene ------------------------- */
 
 struct reading {
     unsigned fits[4]; /* objects that fit the noun phrases, in order */
@@ -423,7 +423,7 @@ static void test_golds_follow_from_scenes(void **state)
         assert_in_range(ledger.pairs[a][0] - ledger.pairs[a][1] + 2, 0, 4);
 }
 
-/* ---- suites ---- */
+/* ---- suites --------------------------------------------------------------------------------- */
 
 static const char *const suite_files[] = {"mini-pope/llava_pope_test.jsonl",
                                           "mini-pope/coco/coco_pope_adversarial.json",

@@ -52,7 +52,7 @@ static const char *const sides[4] = {"left", "right", "top", "bottom"};
 static const char *const relations[4] = {"left", "right", "above", "below"};
 static const char *const extremes[4] = {"leftmost", "rightmost", "topmost", "bottommost"};
 
-/* ---- attributes and phrases ---- */
+/* ---- attributes and phrases ----------------------------------------------------------------- */
 
 /* The value of one attribute for object i, and the name of a value. */
 static int attribute_of(const struct object *object, enum attribute attribute)
@@ -199,7 +199,7 @@ static int center2(const struct scene *scene, int i, int axis)
     return object_center2(&scene->objects[i], axis);
 }
 
-/* ---- builders: fill a question that starts as zeros, or return -1 ---- */
+/* ---- builders: fill a question that starts as zeros, or return -1 --------------------------- */
 
 /* An absent pair whose parts: both are there on different objects (half), one is there (30 %), none is (20
  * %). */
@@ -428,7 +428,7 @@ static int build_extreme(struct question *q, const struct scene *scene, struct w
     return 0;
 }
 
-/* ---- multiple choice ---- */
+/* ---- multiple choice ------------------------------------------------------------------------ */
 
 static void shuffle(int *values, int n, struct world_rng *rng)
 {
@@ -508,7 +508,7 @@ static int build_mc_where(struct question *q, const struct scene *scene, struct 
     return 0;
 }
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 const struct question_form question_forms[QUESTION_FORMS] = {
     [FORM_EXIST] = {"exist", QUESTION_EXIST, build_exist},

@@ -26,7 +26,7 @@
 
 enum { PATH_SIZE = 4096, STREAM_QUESTIONS = 1, STREAM_PLAN = 2 };
 
-/* ---- files ---- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 /* A file under its temporary name; file is NULL when it is not open. */
 struct output {
@@ -145,7 +145,7 @@ static void write_text(FILE *file, const char *text)
             fputc(*text, file);
 }
 
-/* ---- train ---- */
+/* ---- train ---------------------------------------------------------------------------------- */
 
 static void write_names(FILE *file, const char *key, const char *const *names, int n)
 {
@@ -327,7 +327,7 @@ exit:
     return status;
 }
 
-/* ---- mini-gqa ---- */
+/* ---- mini-gqa ------------------------------------------------------------------------------- */
 
 /* What the official question file says about each type; answers of "query" questions are scored as open. */
 static const struct {
@@ -480,7 +480,7 @@ exit:
     return status;
 }
 
-/* ---- mini-pope ---- */
+/* ---- mini-pope ------------------------------------------------------------------------------ */
 
 /* Takes a random name out of the set. */
 static int random_name(uint64_t *set, struct world_rng *rng)

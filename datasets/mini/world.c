@@ -30,7 +30,7 @@ enum { BORDER = 3, GAP = 6, TRIES = 40, COLOR_JITTER = 12, STRIPE_DARK = 35, STR
 /* Ambiguous below 12 % of the 196 pixels of a patch. */
 enum { PATCH_PIXELS = WORLD_PATCH * WORLD_PATCH, OWNER_PERCENT = 12 };
 
-/* ---- random numbers ---- */
+/* ---- random numbers ------------------------------------------------------------------------- */
 
 static uint64_t mix64(uint64_t z)
 {
@@ -80,7 +80,7 @@ int world_rng_weighted(struct world_rng *rng, const int *weights, int n)
     return i;
 }
 
-/* ---- geometry ---- */
+/* ---- geometry ------------------------------------------------------------------------------- */
 
 int object_center2(const struct object *object, int axis)
 {
@@ -155,7 +155,7 @@ static int object_covers(const struct object *object, int x, int y)
     return shape_covers(object->shape, u, v);
 }
 
-/* ---- drawing a scene ---- */
+/* ---- drawing a scene ------------------------------------------------------------------------ */
 
 static int boxes_apart(const struct object *a, const struct object *b)
 {
@@ -266,7 +266,7 @@ int scene_draw(struct scene *scene, int canvas, uint64_t seed, const char *suite
     return 0;
 }
 
-/* ---- pixels and labels ---- */
+/* ---- pixels and labels ---------------------------------------------------------------------- */
 
 static int background_texture(const struct scene *scene, int x, int y)
 {
