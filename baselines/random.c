@@ -110,22 +110,6 @@ static void plan_step(struct plan *out, double *size, const struct method *metho
     plan_cut(out, LAYER_BEFORE, step + 1, input->n_visual, -1, 0, input->n_layers);
 }
 
-static double plan_select_macs(const struct plan *plan, const struct method *method,
-                               const struct plan_input *input)
-{
-    (void)plan;
-    (void)method;
-    (void)input;
-    return 0;
-}
-
-static struct score_request score(const struct method *method, const struct plan_cut *cut)
-{
-    (void)method;
-    (void)cut;
-    return (struct score_request){.rows = ROWS_NONE};
-}
-
 static enum status select_tokens(struct selection *out, const struct view *view, struct error *err)
 {
     size_t n_bytes = (size_t)view->n_visual * sizeof(float);
@@ -154,7 +138,5 @@ const struct reducer reducer_random = {
     .plan_official = plan_official,
     .plan_steps = plan_steps,
     .plan_step = plan_step,
-    .plan_select_macs = plan_select_macs,
-    .score = score,
     .select = select_tokens,
 };

@@ -4,5 +4,6 @@
 const struct reducer reducer_vanilla = {
     .name = "vanilla",
     .doc = "no reduction",
+    .dense = true,
     .paper = "Liu et al., Improved Baselines with Visual Instruction Tuning, CVPR 2024",
 };

@@ -19,7 +19,7 @@ _Static_assert(ATTENTION_ROWS % TILE_ROWS == 0 && SCORE_ROWS % TILE_ROWS == 0, "
 _Static_assert(KV_PAGE % PANEL == 0 && SCORE_KEYS % PANEL == 0 && (int)PANEL <= (int)KERNEL_MAX_PANEL,
                "whole panels");
 
-/* ---- products ---------------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------- */
 
 #define EACH_TILE_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
 
@@ -69,7 +69,7 @@ static int copy_rows(float *to, const float *from, size_t stride, int n_rows, in
     return padded;
 }
 
-/* ---- attention --------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------ */
 
 static inline ivec lanes_below(int limit)
 {
@@ -302,7 +302,7 @@ static void product_row(float *y, const float *x, const float *w, int n_inputs, 
         }
 }
 
-/* ---- scores ------------------------------------------------------------------------------------------ */
+/* ---- scores --------------------------------------------------------------------------------- */
 
 /* The chosen keys of one kv head, side by side: to [head_dim, SCORE_KEYS], zeros behind the last. */
 static void gather_keys(float *to, const struct kv_view *kv, int kv_head, const int32_t *keys, int n_keys)
@@ -374,7 +374,7 @@ static void score(const struct score_task *task, struct cpu_scratch *scratch)
         task->p[j] = (float)(sum[j] / task->n_rows);
 }
 
-/* ---- dot products and distances ---------------------------------------------------------------------- */
+/* ---- dot products and distances ------------------------------------------------------------- */
 
 /* Tiles of 2 × 4; a tile at the edge computes its last row again, so that all rows go the same way. */
 static void dots(float *out, const float *a, const float *b, int n_a, int n_b, int d)
@@ -452,7 +452,7 @@ static void distances(double *out, const float *a, const float *x, const int32_t
     }
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 /* Σ (x − shift)² or, squared false, Σ x: four vectors of partial sums. */
 static inline float sum_row(const float *x, float shift, bool squared, int d)
@@ -556,7 +556,7 @@ static void rope_row(float *x, const float *angles, int n_heads, int head_dim)
         }
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 #define TABLE_NAME_(suffix) cpu_kernels_##suffix
 #define TABLE_NAME(suffix)  TABLE_NAME_(suffix)

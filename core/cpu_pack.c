@@ -27,7 +27,7 @@ enum {
     N_ROTATIONS = 5,
 };
 
-/* ---- the engine -------------------------------------------------------------------------------------- */
+/* ---- the engine ----------------------------------------------------------------------------- */
 
 /* Written once, kept until the process ends. */
 static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
@@ -59,7 +59,7 @@ void linear_thread_start(void)
     omp_set_num_threads(1); /* per thread in OpenMP; the pool spreads the work instead */
 }
 
-/* ---- kernels ----------------------------------------------------------------------------------------- */
+/* ---- kernels -------------------------------------------------------------------------------- */
 
 /* One primitive; `block` is the layout of the weights, or NULL to ask for oneDNN's own. *out stays empty
  * where oneDNN has nothing for that layout. */
@@ -157,7 +157,7 @@ static enum status kernels_make_all(struct packed *w, struct error *err)
     return OK;
 }
 
-/* ---- row invariance ---------------------------------------------------------------------------------- */
+/* ---- row invariance ------------------------------------------------------------------------- */
 
 static void fill(float *to, uint64_t stream, size_t n)
 {
@@ -282,7 +282,7 @@ static enum status tile_choose(struct packed *w, struct error *err)
         w->n_out, w->n_in);
 }
 
-/* ---- packing ----------------------------------------------------------------------------------------- */
+/* ---- packing -------------------------------------------------------------------------------- */
 
 /* Whether blocks are to be plain: oneDNN has no layout of its own for a tile, or cannot multiply one row by
  * it. */

@@ -1,4 +1,5 @@
-/* What oneDNN itself gives on this machine: one f32 product with all threads, the yardstick of `winnow bench`. */
+/* What oneDNN itself gives on this machine: one f32 product with all threads, the yardstick of `winnow
+ * bench`. */
 #include <math.h>
 #include <stdlib.h>
 

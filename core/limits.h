@@ -2,9 +2,10 @@
 #ifndef WINNOW_LIMITS_H
 #define WINNOW_LIMITS_H
 
-#define LIMIT_JSON_BYTES  (256u << 20) /* any JSON file */
-#define LIMIT_JSON_DEPTH  64           /* nested brackets */
-#define LIMIT_JSON_VALUES (8u << 20)   /* values, keys and brackets of one file: bounds the memory of a tree \
+#define LIMIT_JSON_BYTES (256u << 20) /* any JSON file */
+#define LIMIT_JSON_DEPTH 64           /* nested brackets */
+#define LIMIT_JSON_VALUES                                                                                    \
+    (8u << 20)                         /* values, keys and brackets of one file: bounds the memory of a tree \
                                         */
 #define LIMIT_HEADER_BYTES  100000000u /* safetensors header, the reference's own limit */
 #define LIMIT_TENSORS       65536

@@ -49,7 +49,7 @@ bool method_original_positions(const struct method *method)
 {
     if (params_has(&method->params, "positions"))
         return param_is(&method->params, "positions", "original");
-    const char *shadowed = method->reducer->shadows ? method->reducer->shadows(method) : NULL;
+    const char *shadowed = method->reducer->shadows(method);
     return shadowed ? reducer_find(shadowed)->original_positions : method->reducer->original_positions;
 }
 
@@ -132,8 +132,8 @@ enum status method_plan(struct plan *out, const struct method *method, const str
 {
     memset(out, 0, sizeof *out);
     const struct reducer *reducer = method->reducer;
-    if (reducer->select == NULL)
-        return OK; /* vanilla */
+    if (reducer->dense)
+        return OK;
     bool counts = reducer->has_counts(method);
     if (method->budget.given && counts)
         return fail(err, BAD_INPUT,
@@ -151,8 +151,7 @@ enum status method_plan(struct plan *out, const struct method *method, const str
     double budget = method->budget.share ? method->budget.value * input->n_visual : method->budget.value;
     if (input->n_visual <= budget)
         return OK;
-    if (reducer->shadows &&
-        reducer->shadows(method)) /* its counts are the shadowed method's, whatever the match */
+    if (reducer->shadows(method)) /* its counts are the shadowed method's, whatever the match */
         return reducer->plan_official(out, method, input, budget, err);
     switch (method->match) {
     case MATCH_OFFICIAL:

@@ -7,7 +7,7 @@
 #include "memory.h"
 #include "rng.h"
 
-/* ---- inputs ------------------------------------------------------------------------------------------ */
+/* ---- inputs --------------------------------------------------------------------------------- */
 
 static void *buffer(struct side *side, size_t n_bytes)
 {
@@ -108,7 +108,7 @@ static void kv_input(struct side *side, int length, int n_kv_heads, int head_dim
     side->ops->kv_write(side->c, &side->kv, k, v, 0, length);
 }
 
-/* ---- the ops ----------------------------------------------------------------------------------------- */
+/* ---- the ops -------------------------------------------------------------------------------- */
 
 static void linear_prepare(struct side *t) /* n, n_out, n_in, bias */
 {

@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "ops_calls.h"
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 struct check {
     const struct op *op;
@@ -109,7 +109,7 @@ static const struct check CHECKS[] = {
 };
 enum { N_CHECKS = sizeof CHECKS / sizeof CHECKS[0] };
 
-/* ---- the runner -------------------------------------------------------------------------------------- */
+/* ---- the runner ----------------------------------------------------------------------------- */
 
 static void side_open(struct side *side, const struct ops *ops, struct compute *c, const struct check *check)
 {

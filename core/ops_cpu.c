@@ -24,7 +24,7 @@ enum {
     CHUNK_FLOATS = SMALL_FLOATS / 2 /* about what one task over elements gets */
 };
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 const struct cpu_kernels *const *cpu_kernels_all(int *n)
 {
@@ -140,7 +140,7 @@ void *cpu_work(struct cpu *cpu, size_t n_bytes)
     return cpu->work;
 }
 
-/* ---- splitting --------------------------------------------------------------------------------------- */
+/* ---- splitting ------------------------------------------------------------------------------ */
 
 struct split {
     void (*run)(void *args, size_t first, size_t n);
@@ -171,7 +171,7 @@ void cpu_split(struct compute *c, size_t n, size_t width, void (*run)(void *, si
     threads_run(cpu_of(c)->threads, (int)((n + split.per_task - 1) / split.per_task), split_task, &split);
 }
 
-/* ---- dense ------------------------------------------------------------------------------------------- */
+/* ---- dense ---------------------------------------------------------------------------------- */
 
 struct linear_args {
     const struct cpu_kernels *kernels;
@@ -226,7 +226,7 @@ static void cpu_linear_row(struct compute *c, float *y, const float *x, const st
     c->macs += macs;
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 struct row_args {
     const struct cpu_kernels *kernels;
@@ -356,7 +356,7 @@ static void cpu_patchify(struct compute *c, float *patches, const float *pixels,
                            length * sizeof *patches);
 }
 
-/* ---- attention --------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------ */
 
 struct kv_args {
     const struct kv_view *kv;

@@ -15,7 +15,7 @@
 
 enum { MAX_HEAD_DIM = 1024 };
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static enum status ref_open(struct compute *out, int n_threads, struct error *err)
 {
@@ -71,7 +71,7 @@ static void ref_weight_free(struct weight *weight)
     *weight = (struct weight){0};
 }
 
-/* ---- dense ------------------------------------------------------------------------------------------- */
+/* ---- dense ---------------------------------------------------------------------------------- */
 
 static double dot(const float *a, const float *b, int n)
 {
@@ -99,7 +99,7 @@ static void ref_linear_row(struct compute *c, float *y, const float *x, const st
     ref_linear(c, y, x, w, bias, 1);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 static void ref_rms_norm(struct compute *c, float *y, const float *x, const float *weight, float eps, int n,
                          int d)
@@ -233,7 +233,7 @@ static void ref_patchify(struct compute *c, float *patches, const float *pixels,
                                             (size_t)(column * patch + x)];
 }
 
-/* ---- attention --------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------ */
 
 /* Element k of the key and of the value that kv head g has at a position. */
 static float *key_at(const struct kv_view *kv, int g, int position, int k)
@@ -307,7 +307,7 @@ static void ref_attention_row(struct compute *c, float *y, const float *q, const
     ref_attention(c, y, NULL, q, kv, false, 1, n_heads);
 }
 
-/* ---- reduction --------------------------------------------------------------------------------------- */
+/* ---- reduction ------------------------------------------------------------------------------ */
 
 static void ref_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
                                 const struct kv_view *kv, const int32_t *rows, const int32_t *keys,

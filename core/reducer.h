@@ -1,8 +1,9 @@
 /* A method of visual-token reduction: it only decides. The runtime asks it at fixed points, hands it a
  * read-only view, and gets a selection back; the runtime gathers, merges, renumbers and counts.
  *
- * A new method is one file with one `const struct reducer` and one line in registry.c. Unused slots are
- * filled by defaults (reducer_registry), so callers never test for NULL.
+ * A new method is one file with one `const struct reducer` and one line in registry.c, which fills the slots
+ * that it leaves out with defaults (no counts of its own, no cut, nothing scores), so callers never test for
+ * NULL.
  */
 #ifndef WINNOW_REDUCER_H
 #define WINNOW_REDUCER_H
@@ -24,7 +25,6 @@ struct method {
     struct params params;
     struct budget budget;
     enum match match;
-    uint64_t seed; /* --seed, where the method has no seed of its own */
 };
 
 /* Rows of attention a method wants to see at a cut (through the log-sum-exp, never a dense map). */
@@ -38,7 +38,6 @@ enum score_rows {
 struct score_request {
     enum score_rows rows;
     bool all_keys; /* the rows cover every key, not only the visual ones (counted so; FastV) */
-    bool matrix;   /* the head mean of every row besides their mean: [rows, visual] */
 };
 
 /* What the runtime shows a method at a cut. Backend pointers; valid during the call only. */
@@ -53,7 +52,6 @@ struct view {
     const int32_t *visual; /* [n_visual] rows of `hidden` that are visual; backend */
     const float *hidden;   /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
     const float *score;    /* [n_visual] mean attention of the requested rows; NULL without a request */
-    const float *matrix;   /* [n_rows, n_visual], where asked for */
     int n_rows;
     const float *text; /* [n_text_after, hidden_size] embeddings of the text after the last image */
     int n_text_after;
@@ -81,6 +79,7 @@ struct reducer {
     const char *name, *doc, *paper;
     const struct param *params;
     int n_params;
+    bool dense; /* drops nothing: takes no budget and makes no cut */
 
     /* ---- budget to counts: a plan is made before the first token is computed ---------------- */
     /* Whether the method's own counts (keep, ratios, r) are given, so that it needs no budget. */

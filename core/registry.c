@@ -1,26 +1,139 @@
-/* All methods: a new one is one file and one line here. */
+/* All methods: a new one is one file and one line here. Slots that a method leaves out are filled once. */
+#include <pthread.h>
 #include <string.h>
 
 #include "reducer.h"
 
 extern const struct reducer reducer_vanilla, reducer_sparsevlm, reducer_fastv, reducer_random;
 
-static const struct reducer *const registry[] = {
+static const struct reducer *const sources[] = {
     &reducer_vanilla,
     &reducer_sparsevlm,
     &reducer_fastv,
     &reducer_random,
 };
 
+enum { N_REDUCERS = sizeof sources / sizeof *sources };
+
+static struct reducer filled[N_REDUCERS];
+static const struct reducer *registry[N_REDUCERS];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* ---- defaults ------------------------------------------------------------------------------- */
+
+static bool no_counts(const struct method *method)
+{
+    (void)method;
+    return false;
+}
+
+static enum status no_plan(struct plan *out, const struct method *method, const struct plan_input *input,
+                           struct error *err)
+{
+    (void)out;
+    (void)input;
+    return fail(err, BAD_INPUT, "method %s has no counts of its own", method->reducer->name);
+}
+
+static enum status no_official(struct plan *out, const struct method *method, const struct plan_input *input,
+                               double budget, struct error *err)
+{
+    (void)out;
+    (void)input;
+    return fail(err, BAD_INPUT, "method %s has no official setting for budget %g; use match tokens_in",
+                method->reducer->name, budget);
+}
+
+static int no_steps(const struct method *method, const struct plan_input *input, double budget)
+{
+    (void)method;
+    (void)input;
+    (void)budget;
+    return 0;
+}
+
+static void no_step(struct plan *out, double *size, const struct method *method,
+                    const struct plan_input *input, double budget, int step)
+{
+    (void)out;
+    (void)method;
+    (void)input;
+    (void)budget;
+    *size = step;
+}
+
+static double no_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)
+{
+    (void)plan;
+    (void)method;
+    (void)input;
+    return 0;
+}
+
+static const char *no_shadow(const struct method *method)
+{
+    (void)method;
+    return NULL;
+}
+
+static enum status no_rows(int32_t *rows, int *n_rows, const struct view *view, struct error *err)
+{
+    (void)rows;
+    (void)view;
+    (void)err;
+    *n_rows = 0;
+    return OK;
+}
+
+static struct score_request no_score(const struct method *method, const struct plan_cut *cut)
+{
+    (void)method;
+    (void)cut;
+    return (struct score_request){.rows = ROWS_NONE};
+}
+
+static enum status no_selection(struct selection *out, const struct view *view, struct error *err)
+{
+    (void)view;
+    (void)err;
+    out->skip = true;
+    return OK;
+}
+
+#define FILL(slot, default_function)                                                                         \
+    if (r->slot == NULL)                                                                                     \
+    r->slot = (default_function)
+
+static void fill(void)
+{
+    for (int i = 0; i < N_REDUCERS; i++) {
+        struct reducer *r = &filled[i];
+        *r = *sources[i];
+        FILL(has_counts, no_counts);
+        FILL(plan_counts, no_plan);
+        FILL(plan_official, no_official);
+        FILL(plan_steps, no_steps);
+        FILL(plan_step, no_step);
+        FILL(plan_select_macs, no_macs);
+        FILL(shadows, no_shadow);
+        FILL(choose_rows, no_rows);
+        FILL(score, no_score);
+        FILL(select, no_selection);
+        registry[i] = r;
+    }
+}
+
 const struct reducer *const *reducers(int *n)
 {
-    *n = sizeof registry / sizeof *registry;
+    pthread_once(&once, fill);
+    *n = N_REDUCERS;
     return registry;
 }
 
 const struct reducer *reducer_find(const char *name)
 {
-    for (unsigned i = 0; i < sizeof registry / sizeof *registry; i++)
+    pthread_once(&once, fill);
+    for (int i = 0; i < N_REDUCERS; i++)
         if (strcmp(registry[i]->name, name) == 0)
             return registry[i];
     return NULL;

@@ -160,7 +160,7 @@ static enum status rows_make(struct bench *b, struct error *err)
         for (char *m = strtok_r(methods, ",", &method_state); m; m = strtok_r(NULL, ",", &method_state)) {
             struct method probe;
             TRY(method_init(&probe, m, err));
-            if (probe.reducer->select == NULL) {
+            if (probe.reducer->dense) {
                 TRY(row_add(b, m, NULL, (int)n_visual, err));
                 continue;
             }
@@ -320,7 +320,7 @@ static json_t *real_or_null(double x)
 static const struct row *dense_of(const struct bench *b, const struct row *row)
 {
     for (int i = 0; i < b->n_rows; i++)
-        if (b->rows[i].method.reducer->select == NULL && b->rows[i].n_visual == row->n_visual)
+        if (b->rows[i].method.reducer->dense && b->rows[i].n_visual == row->n_visual)
             return &b->rows[i];
     return NULL;
 }

@@ -274,7 +274,6 @@ static enum status method_from(struct method *method, char *title, size_t size,
                                const struct show_options *options, struct error *err)
 {
     TRY(method_init(method, options->method, err));
-    method->seed = options->common.seed;
     int used = snprintf(title, size, "%s", options->method);
     for (int i = 0; i < options->n_settings; i++) {
         char key[64];

@@ -45,8 +45,8 @@ static enum status arm_set(struct arm *arm, const char *key, const char *value, 
 static enum status arm_resolve(struct arm *arm, uint64_t seed, struct error *err)
 {
     struct method *method = &arm->method;
-    method->seed = arm->seed = seed;
-    if (method->reducer->select == NULL) /* vanilla drops nothing, whatever the budget */
+    arm->seed = seed;
+    if (method->reducer->dense) /* vanilla drops nothing, whatever the budget */
         method->budget = (struct budget){0};
     if (!method->budget.given)
         method->match = MATCH_OFFICIAL;

@@ -24,7 +24,7 @@
 
 #include <cmocka.h> /* last: its fail() takes the name of ours */
 
-/* ---- a session of some backend ----------------------------------------------------------------------- */
+/* ---- a session of some backend -------------------------------------------------------------- */
 
 enum { MAX_HELD = 64, MAX_THREADS = 3, MAX_PAGES = 16 };
 
@@ -135,7 +135,7 @@ static void assert_close(const float *found, const float *expected, size_t n, do
                      tolerance * most);
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 static const struct cpu_kernels *open_with; /* what open_kernels below chooses */
 
@@ -177,7 +177,7 @@ static void test_backends_are_found_by_name(void **state)
     assert_null(ops_find("abacus"));
 }
 
-/* ---- row invariance ---------------------------------------------------------------------------------- */
+/* ---- row invariance ------------------------------------------------------------------------- */
 
 static const int COUNTS[] = {1,  2,  3,  5,  6,  7,  23, 24,  25,  47,  48, 49,
                              50, 63, 64, 65, 95, 96, 97, 100, 144, 199, 200};
@@ -407,7 +407,7 @@ static void test_other_rows_do_not_see_each_other(void **state)
     }
 }
 
-/* ---- decode ------------------------------------------------------------------------------------------ */
+/* ---- decode --------------------------------------------------------------------------------- */
 
 /* A decode row is near the prefill row, the same on any number of threads, and allocates nothing. */
 static void test_decode_rows(void **state)
@@ -465,7 +465,7 @@ static void test_decode_rows(void **state)
     free(attention);
 }
 
-/* ---- pages, order, clusters: every backend ----------------------------------------------------------- */
+/* ---- pages, order, clusters: every backend -------------------------------------------------- */
 
 /* Written at once or in pieces across the ends of pages: the same pages, and the layout of ops.h. */
 static void test_kv_write_in_pieces(void **state)
@@ -623,7 +623,7 @@ static void test_clusters_by_the_rules(void **state)
         }
 }
 
-/* ---- functions far out ------------------------------------------------------------------------------- */
+/* ---- functions far out ---------------------------------------------------------------------- */
 
 static void test_activations_far_out(void **state)
 {
@@ -671,7 +671,7 @@ static void test_rope_table(void **state)
     free(scaled);
 }
 
-/* ---- the pool ---------------------------------------------------------------------------------------- */
+/* ---- the pool ------------------------------------------------------------------------------- */
 
 struct tally {
     atomic_int runs[100];
