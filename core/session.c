@@ -151,6 +151,17 @@ static enum status features_new(struct features **out, const struct vlm *vlm, in
     return OK;
 }
 
+static uint64_t projector_macs(const struct vlm_config *config)
+{
+    uint64_t d = (uint64_t)config->text.hidden;
+    return (uint64_t)config->visual_per_image * d * ((uint64_t)config->vision.hidden + d);
+}
+
+uint64_t vlm_image_macs(const struct vlm_config *config)
+{
+    return clip_macs(config) + projector_macs(config);
+}
+
 enum status session_encode(struct features **out, struct session *s, const struct image *image,
                            int image_mode, const struct tap *tap, struct error *err)
 {
@@ -185,7 +196,7 @@ enum status session_encode(struct features **out, struct session *s, const struc
     f->counted_vision = counted_vision;
     f->counted_project = c->macs;
     f->macs_vision = clip_macs(config);
-    f->macs_project = (uint64_t)n * (uint64_t)d * (uint64_t)(config->vision.hidden + d);
+    f->macs_project = projector_macs(config);
     f->preprocess_ms = preprocessed - start;
     f->vision_ms = seen - preprocessed;
     f->project_ms = clock_ms() - seen;

@@ -80,6 +80,9 @@ enum status vlm_weights_sha256(char hex[65], struct vlm *vlm, struct error *err)
 /* Raised when any bit of any answer may change. */
 enum { NUMERICS = 1 };
 
+/* Multiply-accumulates of tower and projector for one picture. */
+uint64_t vlm_image_macs(const struct vlm_config *config);
+
 enum status session_open(struct session **out, struct vlm *vlm, int n_threads, struct error *err);
 void session_close(struct session *session);
 

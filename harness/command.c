@@ -27,12 +27,12 @@ int command_usage(const char *command, const char *format, ...)
     return BAD_INPUT;
 }
 
-/* The executable lies in BUILD/ under the source tree; an installed one sets WINNOW_HOME. */
+/* WINNOW_HOME; else the tree the executable lies in (BUILD/winnow); else the tree it was built from. */
 const char *home_path(const char *relative)
 {
     static _Thread_local char path[PATH_BYTES];
     const char *home = getenv("WINNOW_HOME");
-    char own[PATH_BYTES];
+    char own[PATH_BYTES], probe[PATH_BYTES + 32];
     if (home == NULL) {
         ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
         own[n > 0 ? n : 0] = 0;
@@ -41,7 +41,8 @@ const char *home_path(const char *relative)
             if (slash)
                 *slash = 0;
         }
-        home = own[0] ? own : ".";
+        snprintf(probe, sizeof probe, "%s/harness/grids", own);
+        home = access(probe, R_OK) == 0 ? own : WINNOW_SOURCE_DIR;
     }
     if (snprintf(path, sizeof path, "%s/%s", home, relative) >= (int)sizeof path)
         path[0] = 0;
