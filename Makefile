@@ -25,19 +25,20 @@ setup:
 	{ $$run apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$run $$command -qq >$${TMPDIR:-/tmp}/winnow-apt.log 2>&1; } \
 	|| { tail -n 20 $${TMPDIR:-/tmp}/winnow-apt.log; echo "apt failed; run as root: $$command"; exit 3; }
 
-$(BUILD)/CMakeCache.txt: | setup
+$(BUILD)/Makefile: | setup
 	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }; mv $(BUILD).log $(BUILD)/configure.log
 
-build: setup $(BUILD)/CMakeCache.txt
+build: setup $(BUILD)/Makefile
 	@cmake --build $(BUILD) -j $$(nproc) --target winnow
 
 # The tests too.
-build-all: setup $(BUILD)/CMakeCache.txt
+build-all: setup $(BUILD)/Makefile
 	@cmake --build $(BUILD) -j $$(nproc)
 
 sweep: build
-	@$(WINNOW) sweep $(GRID) $(if $(MODEL),--set model=$(MODEL)) $(if $(DATA),--data $(DATA))
-	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)
+	@$(WINNOW) sweep $(GRID) $(if $(MODEL),--set model=$(MODEL)) $(if $(DATA),--data $(DATA)); status=$$?; \
+	if [ $$status -gt 1 ]; then exit $$status; fi; \
+	$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID) && exit $$status
 
 report: build
 	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)

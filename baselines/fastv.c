@@ -25,7 +25,7 @@ static const struct param fastv_params[] = {
      .fallback = "last",
      .choices = "last|all",
      .doc = "rows that score: the last, or every row (the SparseVLM authors' variant)"},
-    PARAM_POSITIONS("original"),
+    PARAM_ROWS_DROPPING("original"),
 };
 
 static void plan_keep(struct plan *out, const struct method *method, const struct plan_input *input, int keep)

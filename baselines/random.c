@@ -31,10 +31,7 @@ static const struct param random_params[] = {
      .low = 0,
      .high = 9007199254740991.0,
      .doc = "seed of the draw; default: --seed"},
-    {.name = "positions",
-     .type = PARAM_CHOICE,
-     .choices = "compact|original",
-     .doc = "ids after a cut; default: those of the method shadowed, else compact"},
+    PARAM_ROWS_DROPPING(NULL),
 };
 
 static const char *shadows(const struct method *method)

@@ -115,7 +115,10 @@ void cluster_assign(int32_t *centres, int32_t *group, const double *distance2, d
         for (int i = 0; i < n; i++)
             if (score[i] >= 0 && (best < 0 || score[i] > score[best]))
                 best = i;
-        ENSURE(best >= 0); /* fails only for NaN, which the caller refuses before */
+        if (best < 0) { /* NaN in x: no cluster can be made, the caller sees it by the centre */
+            centres[0] = -1;
+            return;
+        }
         centres[c] = best;
         score[best] = -1; /* taken */
     }

@@ -101,13 +101,17 @@ static enum status text_read(struct vlm_config *c, const json_t *text, const cha
     const struct int_row derived[] = {
         {"num_key_value_heads", &c->text.n_kv_heads, c->text.n_heads, LIMIT_HEADS},
         {"head_dim", &c->text.head_dim,
-         c->text.hidden / c->text.n_heads > 0 ? c->text.hidden / c->text.n_heads : 1, 1024}};
+         c->text.hidden / c->text.n_heads > 0 ? c->text.hidden / c->text.n_heads : 1, LIMIT_HEAD_DIM}};
     TRY(ints_read(derived, 2, text, name, err));
     if (c->text.n_heads % c->text.n_kv_heads != 0 || c->text.head_dim % 2 != 0)
         return fail(err, BAD_INPUT,
                     "%s: %d heads on %d key-value heads of %d do not fit; heads must divide evenly and "
                     "head_dim be even",
                     name, c->text.n_heads, c->text.n_kv_heads, c->text.head_dim);
+    if ((int64_t)c->text.max_positions * c->text.head_dim > LIMIT_ROPE_FLOATS)
+        return fail(err, BAD_INPUT,
+                    "%s: max_position_embeddings %d with heads of %d needs too large a rotary table", name,
+                    c->text.max_positions, c->text.head_dim);
     double eps;
     TRY(json_double(&eps, text, "rms_norm_eps", 1e-6, name, err));
     c->text.eps = (float)eps;
@@ -142,6 +146,12 @@ static enum status vision_read(struct vlm_config *c, const json_t *vision, bool 
         {"patch_size", &c->vision.patch, absent ? 14 : 32, 4096},
         {"num_channels", &channels, 3, 3}};
     TRY(ints_read(rows, sizeof rows / sizeof *rows, vision, name, err));
+    int64_t side = c->vision.image_size / c->vision.patch;
+    if (c->vision.hidden / c->vision.n_heads > LIMIT_HEAD_DIM || side * side >= LIMIT_SEQUENCE)
+        return fail(
+            err, BAD_INPUT,
+            "%s: vision_config asks for heads of %d and %lld patches, at most %d and %d are supported", name,
+            c->vision.hidden / c->vision.n_heads, (long long)(side * side), LIMIT_HEAD_DIM, LIMIT_SEQUENCE);
     if (channels != 3 || c->vision.hidden % c->vision.n_heads != 0 || c->vision.image_size < c->vision.patch)
         return fail(
             err, BAD_INPUT,

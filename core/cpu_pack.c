@@ -51,7 +51,7 @@ enum status packed_engine(dnnl_engine_t *out, struct error *err)
 {
     pthread_once(&engine_once, engine_open);
     *out = engine;
-    return engine ? OK : fail(err, NO_MACHINE, "oneDNN cannot be started on this CPU; use --backend ref");
+    return engine ? OK : fail(err, NO_MACHINE, "oneDNN cannot be started on this CPU; use --device ref");
 }
 
 void linear_thread_start(void)
@@ -125,7 +125,7 @@ static enum status kernels_make(struct packed *w, enum chunk chunk, enum group g
     if (!w->is_plain)
         TRY(kernel_make(one, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &tile->block, err));
     if (!tile->primitive || (!w->is_plain && !one->primitive))
-        return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --backend ref",
+        return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --device ref",
                     n_outputs, n_inputs);
     for (int rows = 0; rows < N_ROWS; rows++)
         if (w->kernels[rows][chunk][group].scratch_bytes > w->scratch_bytes)
@@ -278,7 +278,7 @@ static enum status tile_choose(struct packed *w, struct error *err)
     }
     return fail(
         err, NO_MACHINE,
-        "oneDNN on this CPU gives a row of a %d × %d product other bits in another place; use --backend ref",
+        "oneDNN on this CPU gives a row of a %d × %d product other bits in another place; use --device ref",
         w->n_out, w->n_in);
 }
 

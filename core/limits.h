@@ -24,6 +24,8 @@
 #define LIMIT_LAYERS        1024
 #define LIMIT_HIDDEN        65536
 #define LIMIT_HEADS         1024
+#define LIMIT_HEAD_DIM      1024
+#define LIMIT_ROPE_FLOATS   (1 << 27)
 #define LIMIT_SEQUENCE      (1 << 20)
 #define LIMIT_NEW_TOKENS    65536
 #define LIMIT_TURNS         256

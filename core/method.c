@@ -53,6 +53,25 @@ bool method_original_positions(const struct method *method)
     return shadowed ? reducer_find(shadowed)->original_positions : method->reducer->original_positions;
 }
 
+enum status method_resolve(struct method *method, uint64_t seed, struct error *err)
+{
+    for (int i = 0; i < method->params.n; i++) {
+        const struct param *row = &method->params.table[i];
+        if (strcmp(row->name, "like") == 0 && method->reducer->shadows(method) == NULL)
+            TRY(method_set(method, "like", row->fallback, err));
+        if (method->params.values[i].present)
+            continue;
+        char text[32];
+        snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+        if (strcmp(row->name, "positions") == 0)
+            TRY(method_set(method, "positions", method_original_positions(method) ? "original" : "compact",
+                           err));
+        else if (strcmp(row->name, "seed") == 0)
+            TRY(method_set(method, "seed", text, err));
+    }
+    return OK;
+}
+
 /* MACs of prefill and selection of a plan, before the run. */
 static double plan_macs(const struct plan *plan, const struct method *method, const struct plan_input *input)
 {
@@ -95,7 +114,7 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
 {
     bool flops = method->match == MATCH_FLOPS;
     double target = flops ? vanilla_macs(budget, input) : budget * input->n_layers;
-    double best = INFINITY, best_figure = 0, best_size = 0;
+    double best = INFINITY, best_figure = 0, best_size = 0, lowest = INFINITY, highest = 0;
     int n_steps = method->reducer->plan_steps(method, input, budget);
     if (n_steps <= 0)
         return fail(err, BAD_INPUT, "method %s cannot be solved for match %s; give its own counts",
@@ -105,6 +124,8 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
         double size = 0;
         method->reducer->plan_step(&plan, &size, method, input, budget, step);
         double figure = plan_measure(&plan, method, input), miss = fabs(figure - target);
+        lowest = fmin(lowest, figure);
+        highest = fmax(highest, figure);
         if (miss < best ||
             (miss == best && (figure < best_figure || (figure == best_figure && size < best_size)))) {
             best = miss;
@@ -117,7 +138,7 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
     out->requested = budget;
     out->measured = best_figure / unit;
     double tolerance = fmax(1, 0.01 * budget) * unit;
-    if (best > tolerance && best_figure > target)
+    if (best > tolerance && (target < lowest || target > highest))
         return fail(err, BAD_INPUT,
                     "method %s cannot reach budget %g (match %s) with %d visual tokens and %d layers; the "
                     "nearest possible "

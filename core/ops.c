@@ -25,17 +25,15 @@ const struct ops *ops_find(const char *name)
 }
 
 /* inv_freq[j] = theta^(-2j/d) and angle = position · inv_freq, each rounded to f32 where Hugging Face rounds
- * it (its table is float32 from the exponent on); linear scaling divides inv_freq there, which is what
- * `position_scale` = 1/factor does here. */
-void rope_table(float *host, int n_positions, int head_dim, double theta, double position_scale)
+ * it (its table is float32 from the exponent on); linear scaling divides inv_freq by its factor. */
+void rope_table(float *host, int n_positions, int head_dim, double theta, double factor)
 {
     ENSURE(head_dim % 2 == 0);
     int half = head_dim / 2;
     for (int j = 0; j < half; j++) {
         float exponent = (float)(2 * j) / (float)head_dim;
         float inv_freq = 1.0f / powf((float)theta, exponent);
-        if (position_scale != 1.0)
-            inv_freq = (float)((double)inv_freq * position_scale);
+        inv_freq /= (float)factor;
         for (int p = 0; p < n_positions; p++) {
             float angle = (float)p * inv_freq;
             float *row = host + (size_t)p * (size_t)head_dim;

@@ -37,9 +37,9 @@ struct weight {
 };
 
 /* The keys and values of one layer live in pages of KV_PAGE positions counted from position 0 of that layer's
- * sequence. A full page is never written again, so a copy of a sequence shares its pages (kv.h counts the
- * references). Attention reduces over keys page by page, which makes it independent of how a row got there.
- * A page holds, for each kv head, first K transposed [head_dim, KV_PAGE], then V [KV_PAGE, head_dim]. */
+ * sequence. A full page is never written again, so a copy of a sequence shares its pages . Attention reduces
+ * over keys page by page, which makes it independent of how a row got there. A page holds, for each kv head,
+ * first K transposed [head_dim, KV_PAGE], then V [KV_PAGE, head_dim]. */
 enum { KV_PAGE = 64 };
 
 struct kv_view {
@@ -138,7 +138,8 @@ struct ops {
     /* index [k]: the k largest of x [n] by falling value, the lower index first among equals. */
     void (*top_k)(struct compute *c, int32_t *index, const float *x, int k, int n);
     /* DPC-KNN over the n rows x[index[i]] (by falling priority): centres [C] are places 0 … n−1 in insertion
-     * order, group [n] the cluster of each place; sparsevlm 1.6 and the rules of 1.11. n²·d MACs */
+     * order, group [n] the cluster of each place; rules and ties: docs/methods.md. centres[0] = −1 where x
+     * holds values that are no numbers. n²·d MACs */
     void (*cluster)(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
                     int n, int d, const struct cluster_options *options);
     /* First index of the largest value. Waits. */
@@ -155,8 +156,8 @@ const struct ops *ops_find(const char *name);
 const struct ops *const *ops_all(int *n);
 
 /* Host table [n_positions, head_dim] for `rope`: angles and their cosines in f32 as Hugging Face computes
- * them. */
-void rope_table(float *host, int n_positions, int head_dim, double theta, double position_scale);
+ * them. factor: of linear scaling, by which positions are divided; 1 without. */
+void rope_table(float *host, int n_positions, int head_dim, double theta, double factor);
 
 extern const struct ops ops_ref;
 extern const struct ops ops_cpu;

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <regex.h>
 #include <string.h>
 
 #include "memory.h"
@@ -247,11 +248,18 @@ int ops_check(const struct ops *ops, int n_threads, bool perf, const char *filte
         ops->close(&c);
         return 1;
     }
-    int n_bad = 0;
+    regex_t wanted;
+    int n_bad = 0, n_run = 0;
+    bool is_regex = filter != NULL && regcomp(&wanted, filter, REG_EXTENDED | REG_NOSUB) == 0;
     for (int i = 0; i < N_CHECKS; i++)
-        if ((perf || !CHECKS[i].is_large) && (!filter || strstr(CHECKS[i].op->name, filter)))
+        if ((perf || !CHECKS[i].is_large) &&
+            (filter == NULL || (is_regex && regexec(&wanted, CHECKS[i].op->name, 0, NULL, 0) == 0))) {
             n_bad += run_check(&CHECKS[i], ops, &c, &c_ref, perf, out);
+            n_run++;
+        }
+    if (is_regex)
+        regfree(&wanted);
     ops_ref.close(&c_ref);
     ops->close(&c);
-    return n_bad;
+    return n_run > 0 ? n_bad : -1;
 }

@@ -53,8 +53,8 @@ static void expected_text(char *out, size_t size, const struct param *row)
     if (row->type != PARAM_TEXT)
         snprintf(range, sizeof range, " %s %g and at most %g", row->low_open ? "above" : "of at least",
                  row->low, row->high);
-    snprintf(out, size, "%s%s%s%s", kinds[row->type], range, row->choices ? ", or " : "",
-             row->choices ? row->choices : "");
+    snprintf(out, size, "%s%s%s%s%s", row->rising ? "rising " : "", kinds[row->type], range,
+             row->choices ? ", or " : "", row->choices ? row->choices : "");
 }
 
 static bool number_parse(double *out, const char **text, const struct param *row)
@@ -91,6 +91,8 @@ static bool value_parse(struct param_value *out, const struct param *row, const 
     out->n = 0;
     for (;;) {
         if (out->n == PARAM_LIST_MAX || !number_parse(&out->list[out->n], &text, row))
+            return false;
+        if (row->rising && out->n > 0 && out->list[out->n] <= out->list[out->n - 1])
             return false;
         out->n++;
         while (*text == ' ')

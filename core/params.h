@@ -22,9 +22,10 @@ enum param_type {
 struct param {
     const char *name;
     enum param_type type;
-    const char *fallback; /* as text; NULL: absent unless given (`from` says where it comes from then) */
+    const char *fallback; /* as text; NULL: absent unless given */
     double low, high;     /* both allowed */
     bool low_open;        /* low itself is not allowed */
+    bool rising;          /* lists: each above the one before */
     const char *choices;  /* "on|off"; for PARAM_REAL and PARAM_COUNT: words allowed besides numbers */
     const char *doc;
 };

@@ -6,7 +6,8 @@
 #include "memory.h"
 #include "run.h"
 
-/* Position ids of the sequence's rows to the backend, or NULL where the index in the cache is the id. */
+/* Position ids of the sequence's rows to the backend, or NULL where the index in the cache is the id. They
+ * change only with a cut. */
 static const int32_t *positions_upload(struct run *run, enum status *status, struct error *err)
 {
     if (!run->original_positions)
@@ -77,9 +78,9 @@ enum status prefill_first(struct run *run, int *n_rows, struct error *err)
     TRY(cut_prepare(run, err));
     TRY(cut_apply(run, LAYER_BEFORE, err));
     ledger->before_kept = run->sequence.n_visual;
+    const int32_t *positions = positions_upload(run, &status, err);
+    TRY(status);
     for (int l = 0; l < s->vlm->config.text.n_layers; l++) {
-        const int32_t *positions = positions_upload(run, &status, err);
-        TRY(status);
         bool attention = wants_attention(run->question, l);
         ledger->layers[l].visual_in = ledger->layers[l].kv_visual = run->sequence.n_visual;
         TRY(layer_run(run, l, run->sequence.n, positions, 0,
@@ -87,6 +88,10 @@ enum status prefill_first(struct run *run, int *n_rows, struct error *err)
         if (attention)
             TRY(attention_record(run, l, err));
         TRY(cut_apply(run, l, err));
+        if (ledger->layers[l].cut) {
+            positions = positions_upload(run, &status, err);
+            TRY(status);
+        }
         ledger->layers[l].visual_out = run->sequence.n_visual;
     }
     *n_rows = run->sequence.n;

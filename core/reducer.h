@@ -53,7 +53,7 @@ struct view {
     const float *hidden;   /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
     const float *score;    /* [n_visual] mean attention of the requested rows; NULL without a request */
     int n_rows;
-    const float *text; /* [n_text_after, hidden_size] embeddings of the text after the last image */
+    const float *text; /* [n_text_after, hidden_size] rows of `hidden` after the last image */
     int n_text_after;
     uint64_t seed, sample;
     float *scratch;   /* backend memory for a method's own use, n_scratch floats: at least … */
@@ -123,11 +123,26 @@ enum status method_plan(struct plan *out, const struct method *method, const str
 /* compact: after a cut the sequence is numbered 0 … L'−1; original: kept tokens keep their ids. */
 bool method_original_positions(const struct method *method);
 
-/* `positions`, a row of every method that drops tokens. */
-#define PARAM_POSITIONS(default_text)                                                                        \
+/* Fills what depends on other parameters and on the run: `positions` of a control that shadows a method,
+ * `seed`; a `like` that shadows nothing goes back to its default. Equal configurations are equal afterwards.
+ */
+enum status method_resolve(struct method *method, uint64_t seed, struct error *err);
+
+/* Rows that every method which drops tokens has. */
+#define PARAM_ROWS_DROPPING(positions_default)                                                               \
+    {.name = "positions",                                                                                    \
+     .type = PARAM_CHOICE,                                                                                   \
+     .fallback = positions_default,                                                                          \
+     .choices = "compact|original",                                                                          \
+     .doc = "ids after a cut: renumbered 0 ... L'-1, or those of the uncut sequence"},                       \
+        {.name = "quota",                                                                                    \
+         .type = PARAM_CHOICE,                                                                               \
+         .fallback = "union",                                                                                \
+         .choices = "union",                                                                                 \
+         .doc = "several images: one ranking over all of them"},                                             \
     {                                                                                                        \
-        .name = "positions", .type = PARAM_CHOICE, .fallback = default_text, .choices = "compact|original",  \
-        .doc = "ids after a cut: renumbered 0 ... L'-1, or those of the uncut sequence"                      \
+        .name = "turns", .type = PARAM_CHOICE, .fallback = "reuse", .choices = "reuse",                      \
+        .doc = "several turns: later ones see what the first left"                                           \
     }
 
 /* ---- what methods share when they choose (select.c) ----------------------------------------- */

@@ -59,6 +59,11 @@ void session_close(struct session *s)
     free(s);
 }
 
+size_t session_work_bytes(const struct session *s)
+{
+    return s->work.n_bytes;
+}
+
 size_t session_peak_bytes(const struct session *s)
 {
     return s->work.n_bytes + s->kv.n_bytes + s->vision.n_bytes;

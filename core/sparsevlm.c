@@ -69,6 +69,7 @@ static const struct param sparsevlm_params[] = {
      .high = 1e6,
      .doc = "neighbours in the density, the token itself counted; 0: as many as clusters"},
     {.name = "layers",
+     .rising = true,
      .type = PARAM_COUNTS,
      .fallback = "2,6,15",
      .low = 0,
@@ -79,7 +80,7 @@ static const struct param sparsevlm_params[] = {
      .low = 0,
      .high = 1e6,
      .doc = "tokens kept at each cut, before clusters; default: from the budget"},
-    PARAM_POSITIONS("compact"),
+    PARAM_ROWS_DROPPING("compact"),
     {.name = "no_rater",
      .type = PARAM_CHOICE,
      .fallback = "text",
@@ -111,10 +112,6 @@ static enum status layers_check(const struct method *method, int n_counts, const
                                 struct error *err)
 {
     const struct param_value *layers = param_get(&method->params, "layers");
-    for (int i = 1; i < layers->n; i++)
-        if (layers->list[i] <= layers->list[i - 1])
-            return fail(err, BAD_INPUT, "method sparsevlm: layers must rise, found %g after %g",
-                        layers->list[i], layers->list[i - 1]);
     if (layers->n != n_counts)
         return fail(err, BAD_INPUT,
                     "method sparsevlm: %d layers but %s has %d counts; give keep with one count a layer",
@@ -298,8 +295,22 @@ static enum status recycle(struct selection *out, const struct view *view, struc
     out->n_recycled = n;
     out->n_clusters = n_clusters;
 
+    /* centres come as places among the recycled; a selection speaks of places in visual order */
+    int32_t *centre = visual; /* no longer needed: n_clusters ≤ n ≤ the tokens of the sequence */
+    c->ops->download(c, centre, out->centres, (size_t)n_clusters * sizeof *centre);
+    if (centre[0] < 0) {
+        free(host);
+        return fail(err, BAD_INPUT,
+                    "hidden states after decoder layer %d are not numbers; are the weights damaged?",
+                    view->layer);
+    }
+    c->ops->download(c, host, out->recycled, n_bytes);
+    for (int g = 0; g < n_clusters; g++)
+        centre[g] = host[centre[g]];
+    c->ops->upload(c, out->centres, centre, (size_t)n_clusters * sizeof *centre);
+
     /* factors of the sums: 1/size for the mean */
-    float *weight = (float *)(host + n);
+    float *weight = (float *)(void *)visual;
     memset(weight, 0, (size_t)n_clusters * sizeof *weight);
     c->ops->download(c, host, out->group, n_bytes);
     for (int i = 0; i < n; i++)
@@ -307,15 +318,6 @@ static enum status recycle(struct selection *out, const struct view *view, struc
     for (int g = 0; g < n_clusters; g++)
         weight[g] = param_is(params, "merge", "mean") ? 1 / weight[g] : 1;
     c->ops->upload(c, out->weight, weight, (size_t)n_clusters * sizeof *weight);
-
-    /* centres come as places among the recycled; a selection speaks of places in visual order */
-    int32_t *centre = (int32_t *)(void *)weight;
-    int32_t *places = host;
-    c->ops->download(c, centre, out->centres, (size_t)n_clusters * sizeof *centre);
-    c->ops->download(c, places, out->recycled, n_bytes);
-    for (int g = 0; g < n_clusters; g++)
-        centre[g] = places[centre[g]];
-    c->ops->upload(c, out->centres, centre, (size_t)n_clusters * sizeof *centre);
     free(host);
     return OK;
 }

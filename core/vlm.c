@@ -180,6 +180,10 @@ static enum status next_id(struct run *run, const float *row, int32_t *id, struc
     s->compute.macs = 0;
     llama_head(s, row);
     *id = s->vlm->ops->argmax(&s->compute, s->work.logits, config->text.vocabulary);
+    float best;
+    s->vlm->ops->download(&s->compute, &best, s->work.logits + *id, sizeof best);
+    if (!isfinite(best))
+        return fail(err, BAD_INPUT, "the logits are not numbers; are the weights damaged?");
     ledger->macs_counted[STAGE_HEAD] += s->compute.macs;
     ledger->macs[STAGE_HEAD] += (uint64_t)config->text.hidden * (uint64_t)config->text.vocabulary;
     return tap_give(run->question->tap, s, "logits", s->work.logits, 0, 1, config->text.vocabulary, err);

@@ -173,6 +173,8 @@ void answer_free(struct answer *answer);
 size_t vlm_weight_bytes(const struct vlm *vlm);
 /* The backend operations and context of a session, for measurements. */
 struct compute *session_compute(struct session *session);
+/* Activations of one layer alone. */
+size_t session_work_bytes(const struct session *session);
 size_t session_peak_bytes(const struct session *session);
 
 #endif

@@ -102,6 +102,17 @@ static enum status option_take(struct ask *ask, int option, char *argument, cons
     }
 }
 
+/* Control no-image: each placeholder and the newline after it go. */
+static void placeholders_remove(char *prompt)
+{
+    static const char place[] = "<image>";
+    for (char *at; (at = strstr(prompt, place));) {
+        char *rest = at + sizeof place - 1;
+        rest += *rest == '\n';
+        memmove(at, rest, strlen(rest) + 1);
+    }
+}
+
 /* The final strings of all turns; *n_images: pictures that are asked about. */
 static enum status prompts_make(char **prompts, const struct ask *ask, char **questions, int n, int n_images,
                                 struct error *err)
@@ -111,6 +122,8 @@ static enum status prompts_make(char **prompts, const struct ask *ask, char **qu
             prompts[t] = memory_text(questions[t]);
             if (prompts[t] == NULL)
                 return memory_failed(err, "prompt", strlen(questions[t]));
+            if (strcmp(ask->control, "no-image") == 0)
+                placeholders_remove(prompts[t]);
         } else {
             TRY(template_prompt(&prompts[t], ask->template, questions[t], t == 0 ? n_images : 0, t == 0,
                                 err));
@@ -136,8 +149,8 @@ static json_t *layers_json(const struct ledger *ledger, bool out)
     return list;
 }
 
-static void print_json(const struct ask *ask, const struct vlm *vlm, const struct answer *answer,
-                       char **prompts)
+static enum status print_json(const struct ask *ask, const struct vlm *vlm, const struct answer *answer,
+                              char **prompts, struct error *err)
 {
     json_t *answers = json_array();
     for (int t = 0; t < answer->n_turns; t++) {
@@ -150,13 +163,15 @@ static void print_json(const struct ask *ask, const struct vlm *vlm, const struc
     }
     char params[4096];
     params_json(params, sizeof params, &ask->method.params, false);
-    json_t *root = json_pack("{s:o, s:o, s:s, s:s, s:o}", "answers", answers, "ledger",
-                             ledger_json(&answer->ledger), "model", vlm_dir(vlm), "method",
-                             ask->method.reducer->name, "params", json_loads(params, 0, NULL));
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-    puts(text);
-    free(text);
-    json_decref(root);
+    json_t *ledger = ledger_json(&answer->ledger);
+    const struct plan *plan = &answer->plan;
+    json_object_set_new(ledger, "budget_off",
+                        plan->requested > 0 ? json_real(plan->measured / plan->requested - 1) : json_null());
+    json_object_set_new(ledger, "cuts_fallen", json_integer(plan->n_fallen));
+    json_t *root =
+        json_pack("{s:o, s:o, s:s, s:s, s:o}", "answers", answers, "ledger", ledger, "model", vlm_dir(vlm),
+                  "method", ask->method.reducer->name, "params", json_loads(params, 0, NULL));
+    return command_json(root, err);
 }
 
 /* The picture that is asked about: the file, or for `blank` the mean colour in its size. */
@@ -236,12 +251,16 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
         TRY_GOTO(status,
                  trace_write(ask, vlm, &answer, questions[0], n_images ? &image : NULL, features[0], err));
     if (ask->common.json) {
-        print_json(ask, vlm, &answer, prompts);
+        TRY_GOTO(status, print_json(ask, vlm, &answer, prompts, err));
     } else {
         for (int t = 0; t < n_turns; t++)
             puts(answer.turns[t].text);
-        if (ask->ledger)
+        if (ask->ledger) {
             ledger_print(stdout, &answer.ledger);
+            if (answer.plan.n_fallen)
+                printf("%d cuts of the method fall away: the model has only %d layers\n",
+                       answer.plan.n_fallen, answer.ledger.n_layers);
+        }
     }
 exit:
     answer_free(&answer);
@@ -278,16 +297,20 @@ int cmd_ask(int argc, char **argv)
         if (o == 'h')
             return printf("%s", command_find("ask")->usage), OK;
         if (o == '?')
-            return BAD_INPUT;
+            return command_option("ask", argc, argv);
         if (option_take(&ask, o, optarg, &method, &err) != OK)
             return command_fail(&err);
     }
     int n_turns = argc - optind;
     if (n_turns < 1 || n_turns > LIMIT_TURNS)
         return command_usage("ask", "expected 1 to %d questions", LIMIT_TURNS);
+    if (ask.trace && ask.n_images > 1)
+        return command_usage("ask", "--trace takes one picture");
     enum status status = method_init(&ask.method, method, &err);
     for (int i = 0; status == OK && i < ask.n_set; i++)
         status = method_set(&ask.method, ask.set[i].key, ask.set[i].value, &err);
+    if (status == OK)
+        status = method_resolve(&ask.method, ask.common.seed, &err);
     if (status == OK)
         status = ask_run(&ask, argv + optind, n_turns, &err);
     return status == OK ? OK : command_fail(&err);

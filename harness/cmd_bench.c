@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -40,23 +39,23 @@ struct row {
     struct plan plan;
     struct ledger ledger; /* of the last run, without layers */
     double tokens_in, tokens_out;
-    double macs_prefill, macs_select, macs_paper, kv_live, kv_alloc, roofline_ms;
+    double macs_prefill, macs_select, macs_paper, kv_live, kv_alloc, roofline_ms, peak_bytes;
     double *prefill, *select, *ttft, *decode; /* [repeats] */
 };
 
 struct bench {
     struct common_options common;
-    const char *geometry, *methods, *budgets, *match, *visual;
-    int n_text, n_decode, n_repeats;
+    const char *geometry, *methods, *budgets, *match, *visual, *device;
+    int n_text, n_decode, n_repeats, n_room; /* n_room: runs a row has room for */
     double spread;
     bool plan;
     const char *set[64];
+    bool set_used[64]; /* some method has this parameter */
     int n_set;
     struct vlm_config config;
     struct row *rows;
     int n_rows;
     double gemm_flops, read_bytes, vision_ms, project_ms;
-    long peak_bytes;
 };
 
 static int compare_double(const void *a, const void *b)
@@ -71,6 +70,14 @@ static double median(const double *values, int n)
     memcpy(sorted, values, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, compare_double);
     return n == 0 ? NAN : n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+static const struct row *dense_of(const struct bench *b, int n_visual)
+{
+    for (int i = 0; i < b->n_rows; i++)
+        if (b->rows[i].method.reducer->dense && b->rows[i].n_visual == n_visual)
+            return &b->rows[i];
+    return NULL;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -96,8 +103,8 @@ static enum status row_add(struct bench *b, const char *method, const char *budg
         bool known = strcmp(key, "budget") == 0 || strcmp(key, "match") == 0;
         for (int p = 0; p < row->method.reducer->n_params; p++)
             known = known || strcmp(row->method.reducer->params[p].name, key) == 0;
-        if (known ||
-            strchr(b->methods, ',') == NULL) /* with several methods a parameter is for those that have it */
+        b->set_used[i] = b->set_used[i] || known;
+        if (known) /* with several methods a parameter is for those that have it */
             TRY(method_set(&row->method, key, equals + 1, err));
     }
     struct plan_input input = vlm_plan_input(&b->config, n_visual, b->n_text, b->n_text - 1);
@@ -145,34 +152,75 @@ static void row_plan(struct row *row, const struct bench *b)
         row->macs_select = row->method.reducer->plan_select_macs(&row->plan, &row->method, &input);
 }
 
+/* One row a budget; a method with its own counts, and vanilla, one row. Vanilla is always there, to compare
+ * with. */
+static enum status method_rows(struct bench *b, const char *name, int n_visual, struct error *err)
+{
+    struct method probe;
+    TRY(method_init(&probe, name, err));
+    if (probe.reducer->dense)
+        return dense_of(b, n_visual) ? OK : row_add(b, name, NULL, n_visual, err);
+    bool counts = false;
+    for (int i = 0; i < b->n_set; i++)
+        counts = counts || strncmp(b->set[i], "keep=", 5) == 0;
+    if (counts)
+        return row_add(b, name, NULL, n_visual, err);
+    char *budgets = memory_text(b->budgets), *state;
+    if (budgets == NULL)
+        return memory_failed(err, "budgets", strlen(b->budgets));
+    enum status status = OK;
+    for (char *t = strtok_r(budgets, ",", &state); t && status == OK; t = strtok_r(NULL, ",", &state))
+        status = row_add(b, name, t, n_visual, err);
+    free(budgets);
+    return status;
+}
+
 static enum status rows_make(struct bench *b, struct error *err)
 {
-    char methods[512], budgets[512], visual[256];
-    snprintf(methods, sizeof methods, "%s", b->methods);
-    snprintf(visual, sizeof visual, "%s", b->visual ? b->visual : "");
-    if (b->visual == NULL)
-        snprintf(visual, sizeof visual, "%d", b->config.visual_per_image);
-    char *visual_state, *method_state, *budget_state;
-    for (char *v = strtok_r(visual, ",", &visual_state); v; v = strtok_r(NULL, ",", &visual_state)) {
+    char usual[32];
+    snprintf(usual, sizeof usual, "%d", b->config.visual_per_image);
+    char *visual = memory_text(b->visual ? b->visual : usual), *methods = memory_text(b->methods),
+         *names = NULL;
+    char *visual_state, *name_state;
+    enum status status = visual && methods ? OK : memory_failed(err, "rows", strlen(b->methods));
+    for (char *v = status == OK ? strtok_r(visual, ",", &visual_state) : NULL; v && status == OK;
+         v = strtok_r(NULL, ",", &visual_state)) {
         int64_t n_visual;
-        TRY(parse_int(&n_visual, v, 1, LIMIT_SEQUENCE, "--visual-tokens", err));
-        snprintf(methods, sizeof methods, "%s", b->methods);
-        for (char *m = strtok_r(methods, ",", &method_state); m; m = strtok_r(NULL, ",", &method_state)) {
-            struct method probe;
-            TRY(method_init(&probe, m, err));
-            if (probe.reducer->dense) {
-                TRY(row_add(b, m, NULL, (int)n_visual, err));
-                continue;
-            }
-            snprintf(budgets, sizeof budgets, "%s", b->budgets);
-            for (char *t = strtok_r(budgets, ",", &budget_state); t; t = strtok_r(NULL, ",", &budget_state))
-                TRY(row_add(b, m, t, (int)n_visual, err));
-        }
+        free(names);
+        names = memory_text(b->methods);
+        TRY_GOTO(status, parse_int(&n_visual, v, 1, LIMIT_SEQUENCE, "--visual-tokens", err));
+        TRY_GOTO(status, method_rows(b, "vanilla", (int)n_visual, err));
+        for (char *m = strtok_r(names, ",", &name_state); m && status == OK;
+             m = strtok_r(NULL, ",", &name_state))
+            status = method_rows(b, m, (int)n_visual, err);
     }
-    return b->n_rows ? OK : fail(err, BAD_INPUT, "no method to time; see `winnow list methods`");
+    for (int i = 0; i < b->n_set && status == OK; i++)
+        if (!b->set_used[i])
+            status = fail(err, BAD_INPUT,
+                          "-p %s: none of the methods %s has this parameter; see `winnow list params`",
+                          b->set[i], b->methods);
+exit:
+    free(visual);
+    free(methods);
+    free(names);
+    return status;
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
+
+/* Some id that is neither the picture's nor an end. */
+static int32_t text_id(const struct bench *b, uint64_t i)
+{
+    int32_t n = b->config.text.vocabulary, id = (int32_t)(rng_u64(b->common.seed, 1, 0, i) % (uint64_t)n);
+    for (int step = 0; step < 16; step++, id = (id + 1) % n) {
+        bool taken = id == b->config.image_token;
+        for (int e = 0; e < b->config.n_eos; e++)
+            taken = taken || id == b->config.eos[e];
+        if (!taken)
+            break;
+    }
+    return id;
+}
 
 static enum status row_run(struct row *row, const struct bench *b, struct session *session, bool keep,
                            struct error *err)
@@ -185,9 +233,7 @@ static enum status row_run(struct row *row, const struct bench *b, struct sessio
     if (ids == NULL)
         return memory_failed(err, "prompt", (size_t)n_ids * sizeof *ids);
     for (int i = 0; i < n_ids; i++) /* ids that are neither eos nor the picture's */
-        ids[i] = i == 1 ? b->config.image_token
-                        : 3 + (int32_t)(rng_u64(b->common.seed, 1, 0, (uint64_t)i) %
-                                        (uint64_t)(b->config.image_token - 3));
+        ids[i] = i == 1 ? b->config.image_token : text_id(b, (uint64_t)i);
     TRY_GOTO(status, features_random(&features, session, row->n_visual, b->common.seed, err));
     TRY_GOTO(status, session_ask(&answer, session,
                                  &(struct question){.prompt_ids = ids,
@@ -271,6 +317,20 @@ static enum status vision_measure(struct bench *b, struct session *session, stru
     return OK;
 }
 
+/* Interquartile range over median of the noisiest row. */
+static double widest_spread(const struct bench *b)
+{
+    double widest = 0;
+    for (int i = 0; i < b->n_rows; i++) {
+        double sorted[MAX_REPEATS];
+        int n = b->rows[i].n_runs;
+        memcpy(sorted, b->rows[i].prefill, (size_t)n * sizeof *sorted);
+        qsort(sorted, (size_t)n, sizeof *sorted, compare_double);
+        widest = fmax(widest, (sorted[3 * n / 4] - sorted[n / 4]) / sorted[n / 2]);
+    }
+    return widest;
+}
+
 static enum status bench_run(struct bench *b, struct error *err)
 {
     struct vlm *vlm = NULL;
@@ -286,24 +346,30 @@ static enum status bench_run(struct bench *b, struct error *err)
                               err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
     peaks_measure(b, session);
+    b->device = vlm_device(vlm);
+    b->n_room =
+        b->spread > 0 ? 10 * b->n_repeats < MAX_REPEATS ? 10 * b->n_repeats : MAX_REPEATS : b->n_repeats;
     TRY_GOTO(status, vision_measure(b, session, err));
     for (int i = 0; i < b->n_rows; i++) {
         struct row *row = &b->rows[i];
-        row->prefill = memory_alloc((size_t)b->n_repeats * 4, sizeof *row->prefill);
+        row->prefill = memory_alloc((size_t)b->n_room * 4, sizeof *row->prefill);
         if (row->prefill == NULL)
             TRY_GOTO(status, memory_failed(err, "timings", (size_t)b->n_repeats * 32));
-        row->select = row->prefill + b->n_repeats;
-        row->ttft = row->select + b->n_repeats;
-        row->decode = row->ttft + b->n_repeats;
+        row->select = row->prefill + b->n_room;
+        row->ttft = row->select + b->n_room;
+        row->decode = row->ttft + b->n_room;
         row_plan(row, b);
         TRY_GOTO(status, row_run(row, b, session, false, err)); /* warm-up */
+        /* what this row alone needs: weights, activations of one layer, its own KV pages */
+        row->peak_bytes = (double)vlm_weight_bytes(vlm) + (double)session_work_bytes(session) + row->kv_alloc;
     }
     for (int r = 0; r < b->n_repeats; r++)
         for (int i = 0; i < b->n_rows; i++)
             TRY_GOTO(status, row_run(&b->rows[(i + r) % b->n_rows], b, session, true, err));
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    b->peak_bytes = usage.ru_maxrss * 1024;
+    /* --spread: on until every row's middle half is that narrow, or ten times the repeats are done */
+    for (int r = b->n_repeats; b->spread > 0 && r < b->n_room && widest_spread(b) > b->spread; r++)
+        for (int i = 0; i < b->n_rows; i++)
+            TRY_GOTO(status, row_run(&b->rows[(i + r) % b->n_rows], b, session, true, err));
 exit:
     session_close(session);
     vlm_close(vlm);
@@ -315,14 +381,6 @@ exit:
 static json_t *real_or_null(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
-}
-
-static const struct row *dense_of(const struct bench *b, const struct row *row)
-{
-    for (int i = 0; i < b->n_rows; i++)
-        if (b->rows[i].method.reducer->dense && b->rows[i].n_visual == row->n_visual)
-            return &b->rows[i];
-    return NULL;
 }
 
 /* Vision, projector and prefill together, over what the same multiply-accumulates take at the library's rate
@@ -339,7 +397,7 @@ static json_t *row_json(const struct bench *b, const struct row *row)
     char params[4096], budget[32];
     params_json(params, sizeof params, &row->method.params, false);
     budget_format(budget, sizeof budget, &row->method.budget);
-    const struct row *dense = dense_of(b, row);
+    const struct row *dense = dense_of(b, row->n_visual);
     bool ran = row->n_runs > 0;
     double prefill = ran ? median(row->prefill, row->n_runs) : NAN,
            ttft = ran ? median(row->ttft, row->n_runs) : NAN;
@@ -349,6 +407,10 @@ static json_t *row_json(const struct bench *b, const struct row *row)
     json_object_set_new(out, "method", json_string(row->method.reducer->name));
     json_object_set_new(out, "params", json_loads(params, 0, NULL));
     json_object_set_new(out, "budget", row->method.budget.given ? json_string(budget) : json_null());
+    json_object_set_new(out, "budget_off",
+                        row->plan.requested > 0 ? json_real(row->plan.measured / row->plan.requested - 1)
+                                                : json_null());
+    json_object_set_new(out, "cuts_fallen", json_integer(row->plan.n_fallen));
     json_object_set_new(out, "visual_tokens", json_integer(row->n_visual));
     json_object_set_new(out, "tokens_in", json_real(row->tokens_in));
     json_object_set_new(out, "tokens_out", json_real(row->tokens_out));
@@ -372,7 +434,7 @@ static json_t *row_json(const struct bench *b, const struct row *row)
                         real_or_null(ran && b->n_decode ? median(row->decode, row->n_runs) : NAN));
     json_object_set_new(out, "kv_bytes_live", json_integer((json_int_t)row->kv_live));
     json_object_set_new(out, "kv_bytes_alloc", json_integer((json_int_t)row->kv_alloc));
-    json_object_set_new(out, "peak_bytes", ran ? json_integer(b->peak_bytes) : json_null());
+    json_object_set_new(out, "peak_bytes", ran ? json_integer((json_int_t)row->peak_bytes) : json_null());
     json_object_set_new(out, "speedup", real_or_null(speedup));
     json_object_set_new(out, "speedup_ttft",
                         real_or_null(dense && ran ? median(dense->ttft, dense->n_runs) / ttft : NAN));
@@ -404,27 +466,24 @@ static void machine_name(char *out, size_t size)
              system.machine);
 }
 
-static void print_json(const struct bench *b, const char *machine)
+static enum status print_json(const struct bench *b, const char *machine, struct error *err)
 {
     json_t *rows = json_array();
     for (int i = 0; i < b->n_rows; i++)
         json_array_append_new(rows, row_json(b, &b->rows[i]));
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "machine", machine, "device",
-                  b->common.device ? b->common.device : "cpu", "dtype", "f32", "geometry",
-                  b->geometry ? b->geometry : b->common.model, "layers", b->config.text.n_layers,
-                  "text_tokens", b->n_text, "batch", 1, "peaks",
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "machine", machine, "device", b->device,
+                  "dtype", "f32", "geometry", b->geometry ? b->geometry : b->common.model, "layers",
+                  b->config.text.n_layers, "text_tokens", b->n_text, "batch", 1, "peaks",
                   json_pack("{s:o, s:o}", "gemm_flops", real_or_null(b->plan ? NAN : b->gemm_flops),
                             "read_bytes_per_s", real_or_null(b->plan ? NAN : b->read_bytes)),
                   "rows", rows);
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-    puts(text);
-    free(text);
-    json_decref(root);
+    return command_json(root, err);
 }
 
-static void print_table(const struct bench *b, const char *machine)
+static enum status print_table(const struct bench *b, const char *machine, struct error *err)
 {
+    (void)err;
     printf("%s; %s, %d layers, %d text tokens\n", machine, b->geometry ? b->geometry : b->common.model,
            b->config.text.n_layers, b->n_text);
     if (!b->plan)
@@ -433,7 +492,7 @@ static void print_table(const struct bench *b, const char *machine)
     printf("%-10s %7s %7s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", "method", "budget", "visual", "tokens_in",
            "GFLOP", "selGFLOP", "KV MB", "prefill", "select", "decode", "speedup", "ceiling");
     for (int i = 0; i < b->n_rows; i++) {
-        const struct row *row = &b->rows[i], *dense = dense_of(b, row);
+        const struct row *row = &b->rows[i], *dense = dense_of(b, row->n_visual);
         char budget[32];
         budget_format(budget, sizeof budget, &row->method.budget);
         printf("%-10s %7s %7d %9.2f %9.3f %9.4f %9.2f", row->method.reducer->name, budget, row->n_visual,
@@ -447,8 +506,11 @@ static void print_table(const struct bench *b, const char *machine)
         }
         if (row->n_runs && dense == row && row->n_visual == b->config.visual_per_image)
             printf("   vision + project + prefill: %.2f of gemm time", over_gemm(b, row));
+        if (row->plan.n_fallen)
+            printf("   %d cuts fall away: only %d layers", row->plan.n_fallen, b->config.text.n_layers);
         putchar('\n');
     }
+    return OK;
 }
 
 static enum status option_take(struct bench *b, int option, char *argument, struct error *err)
@@ -531,12 +593,13 @@ int cmd_bench(int argc, char **argv)
         if (o == 'h')
             return printf("%s", command_find("bench")->usage), OK;
         if (o == '?')
-            return BAD_INPUT;
+            return command_option("bench", argc, argv);
         if (option_take(&b, o, optarg, &err) != OK)
             return command_fail(&err);
     }
     if (optind < argc)
         return command_usage("bench", "unexpected '%s'", argv[optind]);
+    b.device = b.common.device ? b.common.device : "cpu";
     char machine[256];
     machine_name(machine, sizeof machine);
     b.rows = memory_zero(MAX_ROWS, sizeof *b.rows);
@@ -552,7 +615,7 @@ int cmd_bench(int argc, char **argv)
     else if (status == OK)
         status = bench_run(&b, &err);
     if (status == OK)
-        (b.common.json ? print_json : print_table)(&b, machine);
+        status = (b.common.json ? print_json : print_table)(&b, machine, &err);
     for (int i = 0; b.rows && i < b.n_rows; i++)
         free(b.rows[i].prefill);
     free(b.rows);

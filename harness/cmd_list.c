@@ -131,7 +131,7 @@ int cmd_list(int argc, char **argv)
     static const struct option table[] = {{"help", no_argument, NULL, 'h'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
         if (o != 'h')
-            return BAD_INPUT;
+            return command_option("list", argc, argv);
         return printf("%s", command_find("list")->usage), OK;
     }
     const char *what = optind < argc ? argv[optind] : "";

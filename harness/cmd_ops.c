@@ -29,13 +29,18 @@ int cmd_ops(int argc, char **argv)
         else if (o == OPTION_FILTER)
             filter = optarg;
         else if (!taken)
-            return BAD_INPUT;
+            return command_option("ops", argc, argv);
     }
     const struct ops *ops = ops_find(options.device ? options.device : "cpu");
-    if (ops == NULL)
-        return command_usage("ops", "device '%s' is not in this build", options.device);
+    if (ops == NULL) {
+        fail(&err, NO_MACHINE,
+             "device '%s' is not in this build; `winnow list devices` shows those there are", options.device);
+        return command_fail(&err);
+    }
     int threads = options.threads ? options.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     int n_wrong = ops_check(ops, threads, perf, filter, stdout);
+    if (n_wrong < 0)
+        return command_usage("ops", "--filter '%s' matches no operation", filter ? filter : "");
     printf("%d mismatches\n", n_wrong);
     return n_wrong ? NOT_HELD : OK;
 }

@@ -2,6 +2,8 @@
 #include "command.h"
 
 #include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -25,6 +27,24 @@ int command_usage(const char *command, const char *format, ...)
     fprintf(stderr, "; see `winnow help %s`\n", command);
     va_end(args);
     return BAD_INPUT;
+}
+
+int command_option(const char *command, int argc, char **argv)
+{
+    return command_usage(command, "unknown option or missing value at '%s'",
+                         optind > 0 && optind <= argc ? argv[optind - 1] : "");
+}
+
+enum status command_json(json_t *root, struct error *err)
+{
+    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(root);
+    if (text == NULL)
+        return fail(err, BAD_INPUT,
+                    "--json: a path or text is no valid UTF-8; rename it or leave --json out");
+    puts(text);
+    free(text);
+    return OK;
 }
 
 /* WINNOW_HOME; else the tree the executable lies in (BUILD/winnow); else the tree it was built from. */

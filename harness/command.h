@@ -36,6 +36,12 @@ int command_fail(const struct error *err);
 /* The same for a message at hand; status 2. */
 int command_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* An option that getopt did not know, or whose value is missing; status 2. */
+int command_option(const char *command, int argc, char **argv);
+/* Prints a document on stdout and drops it; an error where a text in it (a path) is no UTF-8. */
+struct json_t;
+enum status command_json(struct json_t *root, struct error *err);
+
 /* What most commands share (cli.md, section 1). Filled by common_option from getopt_long's values. */
 struct common_options {
     const char *model, *device;

@@ -1,11 +1,11 @@
 /* Comparisons: each cell against its bases, on the samples that all of them have.
  *
  *   vanilla      of the same model, benchmark, split, control
- *   random arms  at=decoder, like=METHOD, same budget and match, same counts in every layer: the mean over
- * their seeds; base_key is the arm of the lowest seed
+ *   random arms  at=decoder, like=METHOD, same budget and match, same counts in every layer; they differ from
+ * each other in nothing but the seed, and where there are several such groups it is the one that numbers
+ * positions as the cell does. Mean over the seeds; base_key is the arm of the lowest seed
  *
- * A cell is better on a sample (b01) when its score is above the mean of its bases'. Sources: docs/cli.md
- * "The store"; the statistics themselves are stats.c's.
+ * Sources: docs/cli.md "The store"; the statistics, b01 and b10 included, are stats.c's.
  */
 #include <math.h>   /* NAN */
 #include <stdlib.h> /* free, qsort */
@@ -28,29 +28,39 @@ static const char vanilla_base[] = "SELECT b.id FROM cell c JOIN cell b ON " SAM
                                    " WHERE c.id = ?1 AND c.method <> 'vanilla' AND b.method = 'vanilla'"
                                    " ORDER BY b.seed <> c.seed, b.id LIMIT 1";
 
-/* ?2: a sample that both must have, with equal counts in all layers. */
+/* Counts are compared on the first sample that both have, one with a picture if there is any. */
 static const char random_bases[] =
-    "SELECT b.id FROM cell c JOIN cell b ON " SAME_SETTING
-    " WHERE c.id = ?1 AND b.method = 'random' AND json_extract(b.params, '$.at') = 'decoder'"
-    " AND json_extract(b.params, '$.like') = c.method AND b.budget IS c.budget AND b.match IS c.match"
-    " AND EXISTS (SELECT 1 FROM sample WHERE cell = b.id AND sample_id = ?2 AND error IS NULL)"
-    " AND NOT EXISTS (SELECT layer, visual_out FROM layer WHERE cell = c.id AND sample_id = ?2"
-    "  EXCEPT SELECT layer, visual_out FROM layer WHERE cell = b.id AND sample_id = ?2)"
-    " ORDER BY b.seed, b.id";
+    "WITH candidate AS (SELECT c.id AS cell, b.id, b.seed, json_remove(b.params, '$.seed') AS settings,"
+    "  json_extract(b.params, '$.positions') IS json_extract(c.params, '$.positions') AS same_positions,"
+    "  (SELECT s.sample_id FROM sample s JOIN sample t ON t.cell = b.id AND t.sample_id = s.sample_id"
+    "   WHERE s.cell = c.id AND s.error IS NULL AND t.error IS NULL"
+    "   ORDER BY s.n_visual = 0, s.sample_id LIMIT 1) AS shared"
+    "  FROM cell c JOIN cell b ON " SAME_SETTING
+    "  WHERE c.id = ?1 AND b.method = 'random' AND json_extract(b.params, '$.at') = 'decoder'"
+    "  AND json_extract(b.params, '$.like') = c.method AND b.budget IS c.budget AND b.match IS c.match),"
+    " base AS (SELECT * FROM candidate k WHERE shared IS NOT NULL"
+    "  AND NOT EXISTS (SELECT layer, visual_out FROM layer WHERE cell = k.cell AND sample_id = k.shared"
+    "   EXCEPT SELECT layer, visual_out FROM layer WHERE cell = k.id AND sample_id = k.shared))"
+    " SELECT id FROM base WHERE settings = (SELECT settings FROM base ORDER BY same_positions DESC, id LIMIT "
+    "1)"
+    " ORDER BY seed, id";
 
 static enum status find_bases(int64_t *bases, int *n, struct run *run, const char *sql, int64_t cell,
-                              int sample_id, struct error *err)
+                              struct error *err)
 {
     sqlite3_stmt *s;
     *n = 0;
     TRY(store_prepare(&s, run->store, sql, err));
     sqlite3_bind_int64(s, 1, cell);
-    if (sqlite3_bind_parameter_count(s) > 1)
-        sqlite3_bind_int(s, 2, sample_id);
-    while (*n < BASES_MAX && sqlite3_step(s) == SQLITE_ROW)
-        bases[(*n)++] = sqlite3_column_int64(s, 0);
+    enum status status = OK;
+    for (bool row; *n < BASES_MAX; bases[(*n)++] = sqlite3_column_int64(s, 0)) {
+        TRY_GOTO(status, store_row(&row, run->store, s, err));
+        if (!row)
+            break;
+    }
+exit:
     sqlite3_finalize(s);
-    return OK;
+    return status;
 }
 
 /* The cell and its bases, cut down to the samples that all of them have. */
@@ -118,45 +128,41 @@ static bool same_answer(const struct column *a, int i, const struct column *b, i
     return strcmp(a->answers[i], b->answers[j]) == 0;
 }
 
-static void count_pairs(struct comparison *out, const struct matched *matched)
+static double loyalty(const struct matched *matched)
 {
     double n_equal = 0;
-    int n_bases = matched->n_columns - 1;
-    for (int i = 0; i < matched->n; i++) {
-        int own = matched->places[0][i];
-        double score = matched->columns[0].scores[own], base = 0;
-        for (int c = 1; c <= n_bases; c++) {
-            int place = matched->places[c][i];
-            base += matched->columns[c].scores[place] / n_bases;
-            n_equal += same_answer(&matched->columns[0], own, &matched->columns[c], place);
-        }
-        out->b01 += score > base + 1e-9;
-        out->b10 += score < base - 1e-9;
-    }
-    out->loyalty = matched->n > 0 ? n_equal / n_bases / matched->n : (double)NAN;
+    for (int i = 0; i < matched->n; i++)
+        for (int c = 1; c < matched->n_columns; c++)
+            n_equal += same_answer(&matched->columns[0], matched->places[0][i], &matched->columns[c],
+                                   matched->places[c][i]);
+    return n_equal / (matched->n_columns - 1) / matched->n;
 }
 
 static enum status difference(struct comparison *out, const struct material *material,
                               const struct matched *matched, struct error *err)
 {
     const struct benchmark *benchmark = material->data.benchmark;
-    double *sums[1 + BASES_MAX] = {0}, *scores = memory_alloc((size_t)matched->n, sizeof *scores);
-    int n_clusters = 0;
+    double *sums[1 + BASES_MAX] = {0}, *scores[1 + BASES_MAX] = {0};
+    int n_clusters = 0, n_bases = matched->n_columns - 1;
     enum status status = OK;
-    if (scores == NULL)
-        TRY_GOTO(status, memory_failed(err, "a comparison", (size_t)matched->n * sizeof *scores));
-    for (int c = 0; c < matched->n_columns; c++) {
+    for (int c = 0; c <= n_bases; c++) {
+        scores[c] = memory_alloc((size_t)matched->n, sizeof **scores);
+        if (scores[c] == NULL)
+            TRY_GOTO(status, memory_failed(err, "a comparison", (size_t)matched->n * sizeof **scores));
         for (int i = 0; i < matched->n; i++)
-            scores[i] = matched->columns[c].scores[matched->places[c][i]];
-        TRY_GOTO(status, benchmark_sums(&sums[c], &n_clusters, &material->data, matched->rows, scores,
+            scores[c][i] = matched->columns[c].scores[matched->places[c][i]];
+        TRY_GOTO(status, benchmark_sums(&sums[c], &n_clusters, &material->data, matched->rows, scores[c],
                                         matched->n, err));
     }
-    TRY_GOTO(status, bootstrap(&out->diff, sums[0], (const double *const *)(sums + 1), matched->n_columns - 1,
-                               n_clusters, benchmark->n_sums, benchmark->headline, 0, BOOTSTRAP_DRAWS, err));
+    paired_counts(&out->b01, &out->b10, scores[0], (const double *const *)(scores + 1), n_bases, matched->n);
+    out->p = mcnemar_p(out->b01, out->b10);
+    TRY_GOTO(status, bootstrap(&out->diff, sums[0], (const double *const *)(sums + 1), n_bases, n_clusters,
+                               benchmark->n_sums, benchmark->headline, 0, BOOTSTRAP_DRAWS, err));
 exit:
-    for (int c = 0; c < matched->n_columns; c++)
+    for (int c = 0; c <= n_bases; c++) {
         free(sums[c]);
-    free(scores);
+        free(scores[c]);
+    }
     return status;
 }
 
@@ -193,11 +199,9 @@ static enum status compare(struct run *run, const struct cell *cell, const int64
     enum status status = matched_load(&matched, run, cell, bases, n_bases, err);
     if (status != OK || matched.n == 0)
         goto exit;
-    count_pairs(&x, &matched);
-    if (material->data.has_gold) {
-        x.p = mcnemar_p(x.b01, x.b10);
+    x.loyalty = loyalty(&matched);
+    if (material->data.has_gold)
         TRY_GOTO(status, difference(&x, material, &matched, err));
-    }
     TRY_GOTO(status, put_comparison(run, cell->id, bases[0], matched.n, &x, err));
 exit:
     matched_free(&matched);
@@ -209,11 +213,6 @@ enum status compare_cell(struct run *run, const struct cell *cell, struct error 
     int64_t bases[BASES_MAX];
     int n_bases;
     sqlite3_stmt *s;
-    TRY(store_prepare(&s, run->store, "SELECT min(sample_id) FROM sample WHERE cell = ? AND error IS NULL",
-                      err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    int first = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int(s, 0) : -1;
-    sqlite3_finalize(s);
     TRY(store_prepare(&s, run->store, "DELETE FROM comparison WHERE cell = ?", err));
     sqlite3_bind_int64(s, 1, cell->id);
     enum status status = store_step(run->store, s, err);
@@ -221,7 +220,7 @@ enum status compare_cell(struct run *run, const struct cell *cell, struct error 
     TRY(status);
     const char *const kinds[] = {vanilla_base, random_bases};
     for (int k = 0; k < 2; k++) {
-        TRY(find_bases(bases, &n_bases, run, kinds[k], cell->id, first, err));
+        TRY(find_bases(bases, &n_bases, run, kinds[k], cell->id, err));
         if (n_bases > 0)
             TRY(compare(run, cell, bases, n_bases, err));
     }
@@ -279,7 +278,10 @@ enum status compare_adjust(struct run *run, struct error *err)
                            " JOIN cell c ON c.id = x.cell JOIN cell d ON d.weights_sha = c.weights_sha"
                            " AND d.source = c.source GROUP BY x.cell, x.base",
                            err));
-    while (sqlite3_step(read) == SQLITE_ROW) {
+    for (bool row;;) {
+        TRY_GOTO(status, store_row(&row, run->store, read, err));
+        if (!row)
+            break;
         if (n == capacity) {
             int wanted = capacity ? 2 * capacity : 64;
             struct test *grown = memory_grow(tests, (size_t)wanted, sizeof *grown);

@@ -1,15 +1,14 @@
 /* The `winnow` program: one table of commands. */
+#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "command.h"
+#include "revision.h" /* made by the build */
 
 #ifndef WINNOW_VERSION
 #define WINNOW_VERSION "0.1.0"
-#endif
-#ifndef WINNOW_REVISION
-#define WINNOW_REVISION "unknown"
 #endif
 #ifndef WINNOW_BUILD
 #define WINNOW_BUILD "unknown"
@@ -51,11 +50,11 @@ static const struct command commands[] = {
      "             [-p K=V]... [--visual-tokens LIST] [--text-tokens N] [--decode N] [--repeats N] "
      "[--json]\n"},
     {"ops", cmd_ops, "check every operation of a backend against the reference, or time it",
-     "winnow ops [--device D] [--perf] [--filter TEXT]\n"},
+     "winnow ops [--device D] [--perf] [--filter RE]\n"},
     {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",
      "winnow world --out DIR [--suite NAME]... [--seed N] [--count N]\n"},
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
-     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json]\n"},
+     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids\n"},
     {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -84,7 +83,8 @@ static int help(const char *name)
 {
     const struct command *command = name ? command_find(name) : NULL;
     if (name && command == NULL)
-        return command_usage("help", "unknown command '%s'", name);
+        return fprintf(stderr, "winnow: error: unknown command '%s'; `winnow help` lists them\n", name),
+               BAD_INPUT;
     if (command)
         printf("%s: %s\n\n%s", command->name, command->summary, command->usage);
     else
@@ -106,6 +106,7 @@ static int version(void)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_DFL);
+    opterr = 0; /* commands say it themselves, as `winnow: error: ` */
     if (argc < 2) {
         usage(stderr);
         return BAD_INPUT;
@@ -119,5 +120,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "winnow: error: unknown command '%s'; `winnow help` lists them\n", argv[1]);
         return BAD_INPUT;
     }
-    return command->run(argc - 1, argv + 1);
+    int status = command->run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "winnow: error: standard output cannot be written; is the disk full?\n");
+        return status != OK ? status : NO_MACHINE;
+    }
+    return status;
 }

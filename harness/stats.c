@@ -18,6 +18,21 @@ static int ascending(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+double median(const double *values, int n)
+{
+    double *sorted = memory_alloc((size_t)n, sizeof *sorted), middle = NAN;
+    int n_numbers = 0;
+    for (int i = 0; sorted != NULL && i < n; i++)
+        if (!isnan(values[i]))
+            sorted[n_numbers++] = values[i];
+    if (n_numbers > 0) {
+        qsort(sorted, (size_t)n_numbers, sizeof *sorted, ascending);
+        middle = (sorted[(n_numbers - 1) / 2] + sorted[n_numbers / 2]) / 2;
+    }
+    free(sorted);
+    return middle;
+}
+
 /* Between order statistics, as R's type 7 and numpy's default. */
 static double percentile(const double *sorted, int n, double share)
 {
@@ -91,6 +106,19 @@ exit:
     free(sums);
     free(values);
     return status;
+}
+
+void paired_counts(int *b01, int *b10, const double *cell, const double *const *bases, int n_bases, int n)
+{
+    ENSURE(n_bases > 0);
+    long above = 0, below = 0;
+    for (int b = 0; b < n_bases; b++)
+        for (int i = 0; i < n; i++) {
+            above += cell[i] > bases[b][i];
+            below += cell[i] < bases[b][i];
+        }
+    *b01 = (int)lround((double)above / n_bases);
+    *b10 = (int)lround((double)below / n_bases);
 }
 
 double mcnemar_p(int b01, int b10)

@@ -33,6 +33,14 @@ enum status bootstrap(struct interval *out, const double *cell, const double *co
                       int n_clusters, int n_sums, double (*headline)(const double *sums), uint64_t seed,
                       int n_draws, struct error *err);
 
+/* Of the values that are numbers; NaN without one (or without memory for a copy). */
+double median(const double *values, int n);
+
+/* Pairs in which `cell` scores above (b01) and below (b10) its base, over n samples. With several bases each
+ * is paired by itself and the counts are their means, rounded: against the mean of the bases' scores every
+ * sample on which they disagree would be a discordant pair, mostly in favour of whoever is right more often
+ * than not. The test stays on the safe side of its level, as a mean varies less than one base. */
+void paired_counts(int *b01, int *b10, const double *cell, const double *const *bases, int n_bases, int n);
 /* Two-sided exact p of b01 against b10 discordant pairs under a fair coin: min(1, 2 P(X ≤ min)). */
 double mcnemar_p(int b01, int b10);
 

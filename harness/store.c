@@ -255,6 +255,15 @@ enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *s
     return sqlite_fail(err, store->db, store->path, "does not have the tables of its schema");
 }
 
+enum status store_row(bool *row, struct store *store, sqlite3_stmt *statement, struct error *err)
+{
+    int code = sqlite3_step(statement);
+    *row = code == SQLITE_ROW;
+    return code == SQLITE_ROW || code == SQLITE_DONE
+               ? OK
+               : sqlite_fail(err, store->db, store->path, "cannot be read");
+}
+
 enum status store_step(struct store *store, sqlite3_stmt *statement, struct error *err)
 {
     int code = sqlite3_step(statement);
@@ -280,7 +289,7 @@ static void bind_text(sqlite3_stmt *s, int i, const char *text)
         sqlite3_bind_null(s, i);
 }
 
-static void bind_real(sqlite3_stmt *s, int i, double value)
+void bind_real(sqlite3_stmt *s, int i, double value)
 {
     if (isnan(value))
         sqlite3_bind_null(s, i);
@@ -498,9 +507,17 @@ enum status store_sample(struct store *store, int64_t cell, const struct store_s
     enum status status = OK;
     pthread_mutex_lock(&store->lock);
     TRY_GOTO(status, batch_begin(store, err));
-    TRY_GOTO(status, drop_children(store, cell, sample->sample_id, err));
-    TRY_GOTO(status, put_sample_row(store, cell, sample, err));
-    TRY_GOTO(status, put_children(store, cell, sample, err));
+    TRY_GOTO(status, exec(store->db, store->path, "SAVEPOINT sample", "cannot be written", err));
+    status = drop_children(store, cell, sample->sample_id, err);
+    if (status == OK)
+        status = put_sample_row(store, cell, sample, err);
+    if (status == OK)
+        status = put_children(store, cell, sample, err);
+    /* All of a sample or nothing: what the batch commits at last must not be a row without its layers. */
+    if (status != OK)
+        sqlite3_exec(store->db, "ROLLBACK TO sample", NULL, NULL, NULL);
+    sqlite3_exec(store->db, "RELEASE sample", NULL, NULL, NULL);
+    TRY_GOTO(status, status);
     TRY_GOTO(status, batch_end(store, false, err));
 exit:
     pthread_mutex_unlock(&store->lock);
@@ -550,8 +567,10 @@ enum status store_states(uint8_t *state, int n, struct store *store, int64_t cel
              store_prepare(&s, store, "SELECT sample_id, error IS NOT NULL, timed FROM sample WHERE cell = ?",
                            err));
     sqlite3_bind_int64(s, 1, cell);
-    int code;
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+    for (bool row;;) {
+        TRY_GOTO(status, store_row(&row, store, s, err));
+        if (!row)
+            break;
         int64_t id = sqlite3_column_int64(s, 0);
         if (id < 0 || id >= n)
             continue;
@@ -559,8 +578,6 @@ enum status store_states(uint8_t *state, int n, struct store *store, int64_t cel
                    (sqlite3_column_int(s, 2) ? STORE_TIMED : 0);
         state[id] = (uint8_t)(state[id] | bits);
     }
-    if (code != SQLITE_DONE)
-        status = sqlite_fail(err, store->db, store->path, "cannot be read");
 exit:
     sqlite3_finalize(s);
     pthread_mutex_unlock(&store->lock);

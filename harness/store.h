@@ -107,6 +107,9 @@ enum status store_states(uint8_t *state, int n, struct store *store, int64_t cel
 enum status store_exec(struct store *store, const char *sql, const char *what, struct error *err);
 /* Prepares a statement on the store's connection; the caller sqlite3_finalize's. */
 enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *sql, struct error *err);
+/* Steps a statement that gives rows: *row is false after the last. */
+enum status store_row(bool *row, struct store *store, sqlite3_stmt *statement, struct error *err);
+void bind_real(sqlite3_stmt *s, int i, double value); /* NaN as NULL */
 /* Steps a statement that gives no rows, and resets it. */
 enum status store_step(struct store *store, sqlite3_stmt *statement, struct error *err);
 /* Begins a batch where none is open; writes outside the functions above stand after it. */

@@ -1,14 +1,14 @@
 /* What a sweep's rows say of each cell, computed at its end into the tables behind the views: its score with
  * an interval, the medians of its timed rows, how often each patch survived. Comparisons: compare.c. */
 #include <math.h>   /* NAN */
-#include <stdlib.h> /* free, qsort */
+#include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 
 #include "core/memory.h"
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
 
-enum { N_MEDIANS = 7 };
+enum { N_MEDIANS = 7, GRID_SIDE_MAX = 1024 };
 
 void column_free(struct column *column)
 {
@@ -34,14 +34,6 @@ double column_real(sqlite3_stmt *s, int i)
     return sqlite3_column_type(s, i) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(s, i);
 }
 
-void bind_real(sqlite3_stmt *s, int i, double value)
-{
-    if (isnan(value))
-        sqlite3_bind_null(s, i);
-    else
-        sqlite3_bind_double(s, i, value);
-}
-
 /* n_most: rows of the dataset. */
 enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err)
 {
@@ -61,7 +53,10 @@ enum status column_load(struct column *out, struct store *store, int64_t cell, i
                       " ORDER BY sample_id",
                       err));
     sqlite3_bind_int64(s, 1, cell);
-    while (sqlite3_step(s) == SQLITE_ROW) {
+    for (bool more;;) {
+        TRY_GOTO(status, store_row(&more, store, s, err));
+        if (!more)
+            break;
         int row = sqlite3_column_int(s, 0);
         if (row < 0 || row >= n_most || out->n == n_most)
             continue;
@@ -120,19 +115,12 @@ static enum status metrics_of(char **out, const struct material *material, const
     return *out ? OK : memory_failed(err, "figures of a cell", 0);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Medians of the timed rows, in the order of the summary's columns. */
 static enum status medians_of(double medians[N_MEDIANS], int *n_timed, struct run *run,
                               const struct cell *cell, struct error *err)
 {
     size_t n = (size_t)run->materials[cell->benchmark].data.n;
     double *values = memory_alloc(n * N_MEDIANS, sizeof *values);
-    int counts[N_MEDIANS] = {0};
     sqlite3_stmt *s = NULL;
     enum status status = OK;
     *n_timed = 0;
@@ -143,19 +131,15 @@ static enum status medians_of(double medians[N_MEDIANS], int *n_timed, struct ru
                                    " decode_ms_per_token, total_ms FROM sample WHERE cell = ? AND timed = 1",
                                    err));
     sqlite3_bind_int64(s, 1, cell->id);
-    while (sqlite3_step(s) == SQLITE_ROW && (size_t)*n_timed < n) {
-        ++*n_timed;
-        for (int i = 0; i < N_MEDIANS; i++) {
-            double value = column_real(s, i);
-            if (!isnan(value))
-                values[(size_t)i * n + (size_t)counts[i]++] = value;
-        }
+    for (bool row; (size_t)*n_timed < n; ++*n_timed) {
+        TRY_GOTO(status, store_row(&row, run->store, s, err));
+        if (!row)
+            break;
+        for (int i = 0; i < N_MEDIANS; i++)
+            values[(size_t)i * n + (size_t)*n_timed] = column_real(s, i);
     }
-    for (int i = 0; i < N_MEDIANS; i++) {
-        double *own = values + (size_t)i * n;
-        qsort(own, (size_t)counts[i], sizeof *own, ascending);
-        medians[i] = counts[i] ? (own[(counts[i] - 1) / 2] + own[counts[i] / 2]) / 2 : (double)NAN;
-    }
+    for (int i = 0; i < N_MEDIANS; i++)
+        medians[i] = median(values + (size_t)i * n, *n_timed);
 exit:
     sqlite3_finalize(s);
     free(values);
@@ -217,11 +201,15 @@ static enum status keep_rates(struct run *run, const struct cell *cell, struct e
                  &s, run->store,
                  "SELECT layer, rows, cols, alive FROM keep WHERE cell = ? ORDER BY layer, sample_id", err));
     sqlite3_bind_int64(s, 1, cell->id);
-    while (sqlite3_step(s) == SQLITE_ROW) {
+    for (bool row;;) {
+        TRY_GOTO(status, store_row(&row, run->store, s, err));
+        if (!row)
+            break;
         int own_layer = sqlite3_column_int(s, 0), own_rows = sqlite3_column_int(s, 1),
             own_cols = sqlite3_column_int(s, 2);
         const uint8_t *bits = sqlite3_column_blob(s, 3);
-        if (own_rows < 1 || own_cols < 1 || sqlite3_column_bytes(s, 3) * 8 < own_rows * own_cols)
+        if (own_rows < 1 || own_cols < 1 || own_rows > GRID_SIDE_MAX || own_cols > GRID_SIDE_MAX ||
+            sqlite3_column_bytes(s, 3) * 8 < own_rows * own_cols)
             continue;
         if (alive == NULL) {
             rows = own_rows;
@@ -256,9 +244,11 @@ static enum status count_failed(int *n, struct run *run, const struct cell *cell
     TRY(store_prepare(&s, run->store, "SELECT count(*) FROM sample WHERE cell = ? AND error IS NOT NULL",
                       err));
     sqlite3_bind_int64(s, 1, cell->id);
-    *n = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int(s, 0) : 0;
+    bool row;
+    enum status status = store_row(&row, run->store, s, err);
+    *n = status == OK && row ? sqlite3_column_int(s, 0) : 0;
     sqlite3_finalize(s);
-    return OK;
+    return status;
 }
 
 static enum status summarise_cell(struct run *run, const struct cell *cell, struct error *err)

@@ -20,9 +20,7 @@
 
 enum { PATH_SIZE = 4096 };
 
-#ifndef WINNOW_REVISION
-#define WINNOW_REVISION "unknown"
-#endif
+#include "revision.h" /* made by the build */
 
 volatile sig_atomic_t sweep_stop;
 

@@ -94,8 +94,7 @@ struct column {
 /* n_most: rows of the dataset. */
 enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err);
 void column_free(struct column *column);
-double column_real(sqlite3_stmt *s, int i);           /* NaN for NULL */
-void bind_real(sqlite3_stmt *s, int i, double value); /* and back */
+double column_real(sqlite3_stmt *s, int i); /* NaN for NULL */
 /* ---- compare.c ------------------------------------------------------------------------------ */
 enum status compare_cell(struct run *run, const struct cell *cell, struct error *err);
 /* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */

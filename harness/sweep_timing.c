@@ -10,11 +10,12 @@
  */
 #include <math.h>   /* NAN */
 #include <stdio.h>  /* fprintf */
-#include <stdlib.h> /* qsort */
+#include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 #include <unistd.h> /* sysconf */
 
 #include "core/memory.h"
+#include "harness/stats.h"
 #include "harness/sweep_run.h"
 
 enum { N_TIMES = sizeof(struct store_times) / sizeof(double) };
@@ -53,25 +54,6 @@ static bool is_timed(const struct run *run, int cell)
             return false;
     }
     return true;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Of the values that are numbers; NaN without one. */
-static double median(double *values, int n)
-{
-    int n_numbers = 0;
-    for (int i = 0; i < n; i++)
-        if (!isnan(values[i]))
-            values[n_numbers++] = values[i];
-    if (n_numbers == 0)
-        return NAN;
-    qsort(values, (size_t)n_numbers, sizeof *values, ascending);
-    return (values[(n_numbers - 1) / 2] + values[n_numbers / 2]) / 2;
 }
 
 static void read_times(double out[N_TIMES], const struct ledger *ledger)

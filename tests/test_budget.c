@@ -235,7 +235,7 @@ static void test_bad_budgets_say_what_would_work(void **state)
     assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "raters", "some", &llava7b), BAD_INPUT,
                 "select|text|all");
     assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "6,2,15", &llava7b), BAD_INPUT,
-                "must rise");
+                "rising integers");
     assert_says(&err, plan_error(&err, "sparsevlm", "192", NULL, "layers", "2,6", &llava7b), BAD_INPUT,
                 "one count a layer");
     assert_says(&err, plan_error(&err, "fastW", "192", NULL, NULL, NULL, &llava7b), BAD_INPUT, "fastv");

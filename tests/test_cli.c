@@ -83,6 +83,9 @@ static void test_bad_command_lines(void **state)
 {
     (void)state;
     assert_run("ask", 2, "expected 1 to");
+    assert_run("ask --bogus Why?", 2, "--bogus");
+    assert_run("bench --plan -p tua=1 --geometry miniature", 2, "tua");
+    assert_run("ops --device cuda", 3, "not in this build");
     assert_run("ask --device tpu Why?", 2, "expected one of cpu, cuda, ref");
     assert_run("ask --dtype int4 Why?", 2, "expected one of auto, f32, bf16, f16");
     assert_run("ask --threads 0 Why?", 2, "expected an integer");

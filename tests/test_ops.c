@@ -658,7 +658,7 @@ static void test_rope_table(void **state)
     enum { N = 700, DIM = 32 };
     float *table = memory_alloc(N * DIM, sizeof *table), *scaled = memory_alloc(N * DIM, sizeof *scaled);
     rope_table(table, N, DIM, 10000.0, 1.0);
-    rope_table(scaled, N, DIM, 10000.0, 0.25);
+    rope_table(scaled, N, DIM, 10000.0, 4.0);
     for (int p = 0; p < N; p++)
         for (int j = 0; j < DIM / 2; j++) {
             double angle = p * pow(10000.0, -2.0 * j / DIM);
