@@ -1,0 +1,119 @@
+"""Tokenizer: LLaMA-form BPE with byte fallback whose merges are learned on the word list alone.
+
+Merging goes on until every word is one piece, and no merge ever joins two words, so a prompt's tokens are its words.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
+          "The assistant gives helpful, detailed, and polite answers to the user's questions. ")
+ROLE = "USER: "
+IMAGE = "<image>"
+SUFFIX = "\nAnswer the question using a single word or phrase."
+SUFFIX_LETTER = "\nAnswer with the option's letter from the given choices directly."
+CLOSE = " ASSISTANT:"
+
+SHAPES = "circle square triangle diamond star cross ring heart".split()
+COLORS = "red orange yellow green cyan blue purple white".split()
+PLURALS = [shape + ("es" if shape == "cross" else "s") for shape in SHAPES]
+# Words with a space before them; answers are among them.
+SPACED = (SYSTEM.replace(".", "").replace(",", "").replace("'s", "") + SUFFIX.replace(".", "") + CLOSE.replace(":", "")
+          + " USER with option letter from given choices directly").split()
+SPACED += SHAPES + PLURALS + COLORS + "small medium large plain striped object objects".split()
+SPACED += ("is are there in image color shape size on left right of at top bottom above below many same as larger than"
+           " leftmost rightmost topmost bottommost highest lowest Yes No A B C D").split()
+SPACED += [str(n) for n in range(10)]
+# Words that follow a line break, an apostrophe or nothing.
+BARE = "Is Are What How Where Which Answer".split() + ["'s"]
+SPACE = "\u2581"
+UNKNOWN, BOS, EOS, NEWLINE = 0, 1, 2, 3 + 10
+
+
+def learn_merges(words: list[str]) -> list[tuple[str, str]]:
+    """The most frequent pair first (ties: the lexicographically greatest) until every word is one piece."""
+    pieces = [list(word) for word in words]
+    merges = []
+    while any(len(piece) > 1 for piece in pieces):
+        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:]))
+        pair = max(pairs, key=lambda p: (pairs[p], p))
+        merges.append(pair)
+        for piece in pieces:
+            i = 0
+            while i + 1 < len(piece):
+                if (piece[i], piece[i + 1]) == pair:
+                    piece[i:i + 2] = ["".join(pair)]
+                i += 1
+    return merges
+
+
+def build() -> dict:
+    """The content of tokenizer.json."""
+    words = sorted({SPACE + word for word in SPACED} | set(BARE))
+    merges = learn_merges(words)
+    pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    letters = [chr(code) for code in range(33, 127) if chr(code).isalnum() or chr(code) in "!\"%'()*+,-./:;=?"]
+    pieces += letters + [SPACE] + ["".join(merge) for merge in merges]
+    pieces = list(dict.fromkeys(pieces))
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    special = ["<unk>", "<s>", "</s>"]
+    image, pad = len(pieces), len(pieces) + 1
+    added = [(i, special[i]) for i in range(3)] + [(image, IMAGE), (pad, "<pad>")]
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    begin_pair = {"SpecialToken": {"id": "<s>", "type_id": 1}}
+    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
+                          "normalized": False, "special": True} for i, content in added],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": SPACE},
+            {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}]},
+        "pre_tokenizer": None,
+        "post_processor": {"type": "TemplateProcessing", "single": [begin, first],
+                           "pair": [begin, first, begin_pair, second],
+                           "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                  "vocab": vocabulary, "merges": [list(merge) for merge in merges]}}
+
+
+class Words:
+    """The tokenizer with the ids that training needs."""
+
+    def __init__(self):
+        self.content = build()
+        self.vocabulary = self.content["model"]["vocab"]
+        self.tokenizer = Tokenizer.from_str(json.dumps(self.content))
+        self.image = self.tokenizer.token_to_id(IMAGE)
+        self.pad = self.tokenizer.token_to_id("<pad>")
+        self.size = self.pad + 1
+        self.prefixes = [self.ids(ROLE), self.ids(SYSTEM + ROLE)]  # with <s>
+        self.close = self.after_line(CLOSE)
+        self.close_suffix = self.after_line(SUFFIX + CLOSE)
+        # Word pieces that alignment speaks about: every piece that is a whole word of the closed vocabulary.
+        self.in_use = sorted({self.vocabulary[SPACE + word] for word in SPACED} | {self.vocabulary[w] for w in BARE}
+                             | {self.vocabulary[c] for c in ".,:?"} | {NEWLINE, self.vocabulary[SPACE]})
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text).ids
+
+    def after_line(self, text: str) -> list[int]:
+        """Ids of a text that continues a line: as within a longer text, without <s> and without a leading space."""
+        start = self.ids("\nx")
+        whole = self.ids("\nx" + text)
+        if whole[:len(start)] != start:
+            raise ValueError(f"tokens of {text!r} depend on what stands before them")
+        return whole[len(start):]
+
+    def word(self, word: str) -> int:
+        return self.vocabulary[SPACE + word]
+
+    def save(self, folder: Path) -> None:
+        (folder / "tokenizer.json").write_text(json.dumps(self.content, ensure_ascii=False, indent=1) + "\n")
