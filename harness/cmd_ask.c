@@ -193,10 +193,9 @@ static enum status trace_write(const struct ask *ask, const struct vlm *vlm, con
                                const struct features *features, struct error *err)
 {
     struct trace *trace;
-    bool moved;
     char params[4096];
     params_json(params, sizeof params, &ask->method.params, false);
-    TRY(trace_open(&trace, ask->trace, &moved, err));
+    TRY(trace_open(&trace, ask->trace, NULL, err));
     struct trace_sample sample = {
         .question = question, .answer = answer->turns[0].text, .image = image, .result = answer};
     if (features)

@@ -7,12 +7,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "machine.h"
 #include "memory.h"
 #include "rng.h"
+#include "stats.h"
 
 #include <jansson.h>
 
@@ -62,14 +63,6 @@ static int compare_double(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
-}
-
-static double median(const double *values, int n)
-{
-    double sorted[MAX_REPEATS];
-    memcpy(sorted, values, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, compare_double);
-    return n == 0 ? NAN : n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
 static const struct row *dense_of(const struct bench *b, int n_visual)
@@ -447,25 +440,6 @@ static json_t *row_json(const struct bench *b, const struct row *row)
     return out;
 }
 
-static void machine_name(char *out, size_t size)
-{
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[256], model[160] = "unknown CPU";
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "model name", 10) == 0) {
-            char *value = strchr(line, ':');
-            snprintf(model, sizeof model, "%.150s", value ? value + 2 : "");
-            model[strcspn(model, "\n")] = 0;
-            break;
-        }
-    if (file)
-        fclose(file);
-    struct utsname system = {0};
-    uname(&system);
-    snprintf(out, size, "%s, %ld cores, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN), system.sysname,
-             system.machine);
-}
-
 static enum status print_json(const struct bench *b, const char *machine, struct error *err)
 {
     json_t *rows = json_array();
@@ -600,7 +574,7 @@ int cmd_bench(int argc, char **argv)
     if (optind < argc)
         return command_usage("bench", "unexpected '%s'", argv[optind]);
     b.device = b.common.device ? b.common.device : "cpu";
-    char machine[256];
+    char machine[MACHINE_SIZE];
     machine_name(machine, sizeof machine);
     b.rows = memory_zero(MAX_ROWS, sizeof *b.rows);
     enum status status = b.rows ? OK : memory_failed(&err, "rows", MAX_ROWS * sizeof *b.rows);

@@ -69,7 +69,7 @@ int cmd_report(int argc, char **argv)
             fputs(command_find("report")->usage, stdout);
             return OK;
         default:
-            return command_usage("report", "bad option");
+            return command_option("report", argc, argv);
         }
     }
     if (optind == argc)

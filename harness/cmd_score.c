@@ -49,7 +49,6 @@ static enum status options_read(struct options *out, bool *done, int argc, char 
     *out = (struct options){.protocol = "official"};
     *done = false;
     optind = 0; /* GNU: scan anew */
-    opterr = 0;
     for (int c; (c = getopt_long(argc, argv, ":h", table, NULL)) != -1;) {
         switch (c) {
         case ANSWERS:

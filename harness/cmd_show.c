@@ -395,7 +395,7 @@ int cmd_show(int argc, char **argv)
             return OK;
         default:
             if (c == '?' || common_option(&options.common, c, optarg, &taken, &err) != OK || !taken)
-                return c == '?' ? command_usage("show", "bad option") : command_fail(&err);
+                return c == '?' ? command_option("show", argc, argv) : command_fail(&err);
         }
         if (setting != NULL && options.n_settings == SETTINGS_MAX)
             return command_usage("show", "-p may be given %d times at most", SETTINGS_MAX);

@@ -117,14 +117,13 @@ int cmd_sql(int argc, char **argv)
         {"json", no_argument, NULL, OPTION_JSON}, {"help", no_argument, NULL, 'h'}, {0}};
     bool json = false;
     optind = 1;
-    opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') {
             printf("%s", command_find("sql")->usage);
             return OK;
         }
         if (c == '?')
-            return command_usage("sql", "unknown option '%s'", argv[optind - 1]);
+            return command_option("sql", argc, argv);
         json = json || c == OPTION_JSON;
     }
     if (optind + 2 != argc)

@@ -88,14 +88,13 @@ int cmd_sweep(int argc, char **argv)
     common.model = NULL; /* the file's, unless it is given */
     struct sweep_options sweep = {.sets = sets};
     optind = 1;
-    opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h') {
             printf("%s", command_find("sweep")->usage);
             return OK;
         }
         if (c == '?')
-            return command_usage("sweep", "unknown option, or one without its value: '%s'", argv[optind - 1]);
+            return command_option("sweep", argc, argv);
         bool taken;
         enum status status = common_option(&common, c, optarg, &taken, &err);
         if (status == OK && !taken)

@@ -295,6 +295,8 @@ enum status compare_adjust(struct run *run, struct error *err)
                                    .p = column_real(read, 2),
                                    .family = sqlite3_column_int64(read, 3)};
     }
+    if (n == 0)
+        goto exit;
     TRY_GOTO(status, adjust(tests, n, err));
     TRY_GOTO(status, store_prepare(
                          &write, run->store,

@@ -7,6 +7,7 @@
 
 #include "core/limits.h" /* LIMIT_CELLS */
 #include "core/memory.h" /* memory_* */
+#include "datasets/benchmark.h"
 
 enum { LABEL_SIZE = 512, PARAMS_SIZE = 16384 };
 
@@ -50,15 +51,9 @@ static enum status arm_resolve(struct arm *arm, uint64_t seed, struct error *err
         method->budget = (struct budget){0};
     if (!method->budget.given)
         method->match = MATCH_OFFICIAL;
-    for (int i = 0; i < method->params.n; i++) {
-        if (strcmp(method->params.table[i].name, "seed") != 0)
-            continue;
-        char text[32];
-        snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
-        if (!method->params.values[i].present)
-            TRY(method_set(method, "seed", text, err));
-        arm->seed = (uint64_t)method->params.values[i].real;
-    }
+    TRY(method_resolve(method, seed, err));
+    if (params_has(&method->params, "seed"))
+        arm->seed = (uint64_t)param_real(&method->params, "seed");
     budget_format(arm->budget, sizeof arm->budget, &method->budget);
     arm->match = method->budget.given ? match_names[method->match] : NULL;
     arm->params = memory_alloc(PARAMS_SIZE, 1);
@@ -151,6 +146,12 @@ static enum status method_arms(struct grid *grid, const struct sweep *sweep, con
     return status;
 }
 
+static int answer_limit(const struct sweep_benchmark *entry)
+{
+    return entry->max_new_tokens > 0 ? entry->max_new_tokens
+                                     : benchmark_find(entry->name, NULL)->max_new_tokens;
+}
+
 /* Entries that differ in nothing but their limit are one benchmark, with the larger limit. */
 static bool same_benchmark(const struct sweep_benchmark *a, const struct sweep_benchmark *b)
 {
@@ -164,7 +165,7 @@ static bool same_benchmark(const struct sweep_benchmark *a, const struct sweep_b
         if (strcmp(x, y) != 0)
             return false;
     }
-    return a->split == b->split && a->image_mode == b->image_mode && a->max_new_tokens == b->max_new_tokens;
+    return a->split == b->split && a->image_mode == b->image_mode && answer_limit(a) == answer_limit(b);
 }
 
 static bool is_first_of_its_kind(const struct sweep *sweep, int benchmark)

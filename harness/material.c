@@ -59,6 +59,19 @@ enum status make_folder(const char *path, struct error *err)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_tree(const char *folder)
+{
+    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 /* Draws a twin beside its place and renames it when it is whole. */
 static enum status draw_twin(const char *name, const char *folder, struct error *err)
 {
@@ -70,12 +83,13 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
         return fail(err, BAD_INPUT, "%s: the path is too long", folder);
     fprintf(stderr, "drawing %s, %d pictures, to %s\n", name, TWIN_PICTURES, to);
     TRY(make_folder(temporary, err));
+    enum status status = OK;
     if (suite_write(name, temporary, 0, TWIN_PICTURES, message, sizeof message) != 0)
-        return fail(err, BAD_INPUT, "%s", message);
-    if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
-        return fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
-    rmdir(temporary);
-    return OK;
+        status = fail(err, BAD_INPUT, "%s", message);
+    else if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
+        status = fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
+    remove_tree(temporary);
+    return status;
 }
 
 /* A plan writes nothing: a twin that is not there yet is drawn in a folder of its own that material_close
@@ -153,7 +167,10 @@ enum status material_open(struct material *material, struct run *run, const stru
                                   .n_shards = options->n_shards};
     TRY(choose_samples(&material->rows, &material->n_rows, &material->data, &choice, err));
     if (is_control_used(run, CONTROL_MISMATCHED))
-        TRY(choose_mismatched(&material->mismatched, &material->data, options->seed, err));
+        status = choose_mismatched(&material->mismatched, &material->data, options->seed, err);
+    material->one_picture = status == BAD_INPUT; /* for the cells of that control to say */
+    if (!material->one_picture)
+        TRY(status);
     material->max_new_tokens =
         entry->max_new_tokens > 0 ? entry->max_new_tokens : material->data.benchmark->max_new_tokens;
     int n_images = 0;
@@ -170,20 +187,12 @@ enum status material_open(struct material *material, struct run *run, const stru
     return OK;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
 void material_close(struct material *material)
 {
     if (material->open)
         dataset_close(&material->data);
     if (material->scratch)
-        nftw(material->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(material->scratch);
     free(material->scratch);
     free(material->rows);
     free(material->mismatched);

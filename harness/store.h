@@ -22,6 +22,7 @@
 
 #include "core/error.h"
 #include "datasets/benchmark.h"
+#include "harness/store_reader.h"
 
 enum { STORE_SCHEMA = 1 };
 
@@ -33,8 +34,6 @@ enum status store_open(struct store **out, const char *path, struct error *err);
 enum status store_close(struct store *store, struct error *err);
 /* Commits when the oldest row waiting is a second old; `now`: in any case. */
 enum status store_tick(struct store *store, bool now, struct error *err);
-/* A connection that can only read, of a file that exists. The caller sqlite3_close's. */
-enum status store_open_reader(sqlite3 **out, const char *path, struct error *err);
 /* For queries by the thread that opened the store, between its calls. Sees rows that are not committed yet.
  */
 sqlite3 *store_connection(struct store *store);

@@ -209,7 +209,7 @@ static enum status keep_rates(struct run *run, const struct cell *cell, struct e
             own_cols = sqlite3_column_int(s, 2);
         const uint8_t *bits = sqlite3_column_blob(s, 3);
         if (own_rows < 1 || own_cols < 1 || own_rows > GRID_SIDE_MAX || own_cols > GRID_SIDE_MAX ||
-            sqlite3_column_bytes(s, 3) * 8 < own_rows * own_cols)
+            sqlite3_column_bytes(s, 3) < (own_rows * own_cols + 7) / 8)
             continue;
         if (alive == NULL) {
             rows = own_rows;

@@ -11,16 +11,16 @@
 #include <stdio.h>  /* snprintf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
-#include <unistd.h> /* sysconf */
 
 #include "core/json.h"
 #include "core/memory.h"
 #include "harness/command.h"
+#include "harness/machine.h"
 #include "harness/sweep_run.h"
 
-enum { PATH_SIZE = 4096 };
-
 #include "revision.h" /* made by the build */
+
+enum { PATH_SIZE = 4096 };
 
 volatile sig_atomic_t sweep_stop;
 
@@ -94,22 +94,6 @@ static enum status make_paths(struct run *run, struct error *err)
 
 /* ---- one model ------------------------------------------------------------------------------ */
 
-static void read_machine(char out[128])
-{
-    char line[256], name[100] = "unknown processor";
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (file)
-        fclose(file);
-    snprintf(out, 128, "%s x %ld", name, sysconf(_SC_NPROCESSORS_ONLN));
-}
-
 static enum status open_model(struct run *run, int model, struct error *err)
 {
     const struct sweep_options *options = run->options;
@@ -125,8 +109,8 @@ static enum status open_model(struct run *run, int model, struct error *err)
         status = vlm_weights_sha256(run->weights_sha, run->vlm, err);
     free(dir);
     TRY(status);
-    bool cuda = strcmp(vlm_device(run->vlm), "cuda") == 0;
-    run->dtype = dtype_names[wanted.dtype == DTYPE_AUTO && !cuda ? DTYPE_CHOICE_F32 : wanted.dtype];
+    /* auto is what the backends there are compute in. */
+    run->dtype = dtype_names[wanted.dtype == DTYPE_AUTO ? DTYPE_CHOICE_F32 : wanted.dtype];
     run->yes_id = tokenizer_find(vlm_tokenizer(run->vlm), "\xe2\x96\x81Yes");
     run->no_id = tokenizer_find(vlm_tokenizer(run->vlm), "\xe2\x96\x81No");
     return OK;
@@ -140,6 +124,8 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
     struct error why;
     TRY(typical_input(&input, run, cell, err));
     const char *reason = cell->arm->reason;
+    if (reason == NULL && cell->arm->control == CONTROL_MISMATCHED && material->one_picture)
+        reason = "control mismatched needs at least two distinct pictures, there is one";
     if (reason == NULL && method_plan(&plan, &cell->arm->method, &input, &why) != OK)
         reason = why.text;
     if (reason && (cell->reason = memory_text(reason)) == NULL)
@@ -156,6 +142,27 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
                                     .backend = vlm_device(run->vlm),
                                     .dtype = run->dtype};
     return key_make(cell->key, &cell->canonical, &parts, err);
+}
+
+/* Files given by path may turn out to be those of another entry: then the earlier one's cells ask the rows of
+ * whichever has more, which hold the other's. */
+static bool is_cell_known(struct run *run, int index, int64_t id)
+{
+    for (int i = 0; i < index; i++) {
+        if (run->grid.cells[i].id != id)
+            continue;
+        struct material *first = &run->materials[run->grid.cells[i].benchmark],
+                        *other = &run->materials[run->grid.cells[index].benchmark];
+        if (other->n_rows > first->n_rows) {
+            int *rows = first->rows, n_rows = first->n_rows;
+            first->rows = other->rows;
+            first->n_rows = other->n_rows;
+            other->rows = rows;
+            other->n_rows = n_rows;
+        }
+        return true;
+    }
+    return false;
 }
 
 static enum status store_cells(struct run *run, struct error *err)
@@ -192,10 +199,7 @@ static enum status store_cells(struct run *run, struct error *err)
                                        .revision = WINNOW_REVISION};
         int64_t id;
         TRY(store_cell(&id, run->store, &row, err));
-        bool twice = false; /* files given by path may turn out to be those of another entry */
-        for (int j = 0; j < i; j++)
-            twice = twice || run->grid.cells[j].id == id;
-        cell->id = twice ? 0 : id;
+        cell->id = is_cell_known(run, i, id) ? 0 : id;
     }
     return store_tick(run->store, true, err);
 }
@@ -208,9 +212,9 @@ static enum status open_outputs(struct run *run, struct error *err)
     snprintf(folder, sizeof folder, "%.*s", (int)n, run->store_path);
     if (n > 0)
         TRY(make_folder(folder, err));
-    TRY(store_open(&run->store, run->store_path, err));
-    if (run->sweep.trace.wanted)
+    if (run->sweep.trace.wanted) /* first: what lies there may be refused, and then no store is made */
         TRY(trace_open(&run->trace, run->trace_path, &moved, err));
+    TRY(store_open(&run->store, run->store_path, err));
     if (moved)
         fprintf(stderr, "%s could not be read any more: moved to %s.damaged; its samples are traced anew\n",
                 run->trace_path, run->trace_path);
@@ -265,27 +269,36 @@ static enum status list_failures(struct run *run, struct error *err)
     enum { LISTED = 10 };
     int n_failed = 0;
     sqlite3_stmt *s;
+    enum status status = OK;
     TRY(store_prepare(&s, run->store,
                       "SELECT sample_id, error FROM sample WHERE cell = ? AND error IS NOT NULL", err));
     for (int i = 0; i < run->grid.n_cells; i++) {
         const struct cell *cell = &run->grid.cells[i];
         sqlite3_bind_int64(s, 1, cell->id);
-        while (sqlite3_step(s) == SQLITE_ROW)
+        for (bool row;;) {
+            TRY_GOTO(status, store_row(&row, run->store, s, err));
+            if (!row)
+                break;
             if (n_failed++ < LISTED)
                 fprintf(stderr, "failed: %s, sample %d of %s: %s\n", cell->key, sqlite3_column_int(s, 0),
                         run->materials[cell->benchmark].entry->name, (const char *)sqlite3_column_text(s, 1));
+        }
         sqlite3_reset(s);
     }
-    sqlite3_finalize(s);
     if (n_failed > LISTED)
         fprintf(stderr,
                 "... and %d more: winnow sql %s 'SELECT key, sample_id, error FROM samples WHERE error "
                 "NOTNULL'\n",
                 n_failed - LISTED, run->store_path);
-    if (n_infeasible + n_failed == 0)
-        return OK;
-    return fail(err, NOT_HELD, "%d cells are infeasible, %d samples failed; all others are in %s",
-                n_infeasible, n_failed, run->store_path);
+    if (n_infeasible + n_failed + run->n_untraced > 0)
+        status =
+            fail(err, NOT_HELD,
+                 "%d cells are infeasible, %d samples failed, %d could not be traced anew; all others are "
+                 "in %s",
+                 n_infeasible, n_failed, run->n_untraced, run->store_path);
+exit:
+    sqlite3_finalize(s);
+    return status;
 }
 
 static enum status read_file(struct run *run, struct error *err)
@@ -311,9 +324,11 @@ static enum status read_file(struct run *run, struct error *err)
     }
     for (int i = 0; i < run->sweep.n_models; i++) {
         char *dir;
+        struct vlm_config config;
         TRY(find_model(&dir, run->sweep.models[i], err));
-        bool there = is_folder(dir);
-        if (!there)
+        if (is_folder(dir))
+            status = vlm_describe(&config, &(struct vlm_options){.dir = dir}, err);
+        else
             status = fail(err, BAD_INPUT, "model %s: there is no such folder", dir);
         free(dir);
         TRY(status);
@@ -326,20 +341,31 @@ static enum status execute(struct run *run, struct error *err)
     TRY(read_file(run, err));
     TRY(grid_make(&run->grid, &run->sweep, run->options->seed, err));
     TRY(make_paths(run, err));
-    read_machine(run->machine);
+    machine_name(run->machine, sizeof run->machine);
     run->materials = memory_zero((size_t)run->sweep.n_benchmarks, sizeof *run->materials);
     if (run->materials == NULL)
         return memory_failed(err, "benchmarks", (size_t)run->sweep.n_benchmarks * sizeof *run->materials);
     for (int i = 0; i < run->sweep.n_benchmarks; i++)
         if (is_benchmark_used(run, i))
             TRY(material_open(&run->materials[i], run, &run->sweep.benchmarks[i], err));
-    for (int i = 0; i < run->sweep.n_models; i++)
-        TRY(run_model(run, i, err));
+    enum status status = OK;
+    for (int i = 0; i < run->sweep.n_models && status == OK; i++)
+        status = run_model(run, i, err);
     if (run->options->plan)
-        return sweep_end_plan(run, err);
-    TRY(sweep_summarise(run, err));
-    TRY(sweep_print_result(run, err));
-    return list_failures(run, err);
+        return status == OK ? sweep_end_plan(run, err) : status;
+    if (run->store == NULL || status == INTERRUPTED)
+        return status;
+    /* What was answered before an error is summed up all the same; the error stays what is reported. */
+    struct error first = *err;
+    enum status after = sweep_summarise(run, err);
+    if (after == OK)
+        after = sweep_print_result(run, err);
+    if (after == OK)
+        after = list_failures(run, err);
+    if (status == OK)
+        return after;
+    *err = first;
+    return status;
 }
 
 enum status sweep_execute(const struct sweep_options *options, struct error *err)

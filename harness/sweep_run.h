@@ -6,6 +6,7 @@
 
 #include "datasets/benchmark.h"
 #include "harness/grid.h"
+#include "harness/machine.h"
 #include "harness/store.h"
 #include "harness/sweep.h"
 #include "harness/trace.h"
@@ -16,6 +17,7 @@ struct material {
     struct dataset data;
     int *rows, n_rows; /* the samples that are asked */
     int *mismatched;   /* by row: whose picture it is shown under that control; NULL where none needs it */
+    bool one_picture;  /* so none can be exchanged */
     int max_new_tokens;
     int64_t source;       /* in the store */
     int n_images_missing; /* of the chosen rows */
@@ -31,7 +33,6 @@ struct run {
     char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
     struct store *store;
     struct trace *trace;
-    bool resumed; /* the store held rows of this sweep */
 
     /* The model at work. */
     int model;
@@ -39,10 +40,11 @@ struct run {
     char weights_sha[65];
     const char *dtype;
     int32_t yes_id, no_id; /* -1 where the tokenizer has no such token */
-    char machine[128];
+    char machine[MACHINE_SIZE];
 
     int n_done, n_failed;
-    json_t *plan; /* of each model, for --plan --json; NULL before */
+    int n_untraced; /* answered before, but not when they were run again for their trace */
+    json_t *plan;   /* of each model, for --plan --json; NULL before */
 };
 
 /* Set by SIGINT and SIGTERM: finish what is begun. */

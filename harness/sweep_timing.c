@@ -120,9 +120,11 @@ static enum status store_medians(struct timing *timing, const struct timed *time
     return store_times(timing->run->store, timing->run->grid.cells[timed->cell].id, row, &times, err);
 }
 
-static enum status time_sample(struct timing *timing, const struct material *material, int row,
+/* `place` is that of the row in the pass: who comes first changes with it, also where nothing is repeated. */
+static enum status time_sample(struct timing *timing, const struct material *material, int place,
                                double *column, struct error *err)
 {
+    int row = material->rows[place];
     int repeats = timing->run->sweep.timing.repeats, n_open = 0;
     for (int i = 0; i < timing->n_cells; i++)
         n_open += is_open(&timing->cells[i], row);
@@ -133,7 +135,7 @@ static enum status time_sample(struct timing *timing, const struct material *mat
         TRY(encode(&features, timing, timing->session, material, row, err));
         enum status status = OK;
         for (int i = 0; i < timing->n_cells && status == OK && !sweep_stop; i++) {
-            struct timed *timed = &timing->cells[(i + r) % timing->n_cells];
+            struct timed *timed = &timing->cells[(i + r + place) % timing->n_cells];
             if (!is_open(timed, row))
                 continue;
             status = ask(timed->times + r * N_TIMES, timing, timing->session,
@@ -147,17 +149,46 @@ static enum status time_sample(struct timing *timing, const struct material *mat
     for (int i = 0; i < timing->n_cells && !sweep_stop; i++)
         if (is_open(&timing->cells[i], row))
             TRY(store_medians(timing, &timing->cells[i], row, column, err));
-    return OK;
+    return store_tick(timing->run->store, true, err);
+}
+
+/* The first row that was answered; -1 without one. */
+static int answered_row(const struct timed *timed, const struct material *material)
+{
+    for (int i = 0; i < material->n_rows; i++)
+        if (timed->states[material->rows[i]] & STORE_DONE)
+            return material->rows[i];
+    return -1;
+}
+
+/* Untimed: pages in weights and brings the clock up. */
+static enum status warm_up(struct timing *timing, const struct material *material, struct error *err)
+{
+    int c = 0, row = -1;
+    while (c < timing->n_cells && (row = answered_row(&timing->cells[c], material)) < 0)
+        c++;
+    if (row < 0)
+        return OK;
+    struct features *features;
+    TRY(encode(&features, timing, timing->session, material, row, err));
+    enum status status = ask(NULL, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell],
+                             row, features, err);
+    if (features)
+        features_release(features);
+    return status;
 }
 
 /* The high-water mark of memory, weights included, of one answer in a session of its own. */
-static enum status measure_peak(struct timing *timing, const struct timed *timed, int row, struct error *err)
+static enum status measure_peak(struct timing *timing, const struct timed *timed, struct error *err)
 {
     struct run *run = timing->run;
     const struct cell *cell = &run->grid.cells[timed->cell];
     const struct material *material = &run->materials[cell->benchmark];
     struct session *session;
     struct features *features = NULL;
+    int row = answered_row(timed, material);
+    if (row < 0)
+        return OK;
     TRY(session_open(&session, run->vlm, 1, err));
     enum status status;
     TRY_GOTO(status, encode(&features, timing, session, material, row, err));
@@ -221,17 +252,11 @@ static enum status time_benchmark(struct timing *timing, int benchmark, double *
     snprintf(what, sizeof what, "timing %.100s", material->entry->name);
     timing->n_done = 0;
     progress_start(&timing->progress, what, n_asks);
-    /* Untimed: pages in weights and brings the clock up. */
-    struct features *features;
-    TRY_GOTO(status, encode(&features, timing, timing->session, material, material->rows[0], err));
-    status = ask(NULL, timing, timing->session, &run->grid.cells[timing->cells[0].cell], material->rows[0],
-                 features, err);
-    if (features)
-        features_release(features);
+    TRY_GOTO(status, warm_up(timing, material, err));
     for (int i = 0; i < n_rows && status == OK && !sweep_stop; i++)
-        status = time_sample(timing, material, material->rows[i], column, err);
+        status = time_sample(timing, material, i, column, err);
     for (int i = 0; i < timing->n_cells && status == OK && !sweep_stop; i++)
-        status = measure_peak(timing, &timing->cells[i], material->rows[0], err);
+        status = measure_peak(timing, &timing->cells[i], err);
     progress_show(&timing->progress, timing->n_done, 0, true);
 exit:
     cells_free(timing);

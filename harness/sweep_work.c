@@ -22,7 +22,7 @@
 
 struct item {
     int cell, row, group;
-    bool trace;
+    bool trace, answered; /* answered: it is in the store, only its trace is missing */
 };
 
 struct group {
@@ -165,11 +165,13 @@ static const struct item *queue_take(struct queue *queue, int *group)
     return item;
 }
 
-static void queue_finished(struct queue *queue, bool failed, const struct error *fatal)
+static void queue_finished(struct queue *queue, const struct item *item, bool failed,
+                           const struct error *fatal)
 {
     pthread_mutex_lock(&queue->lock);
     queue->n_done++;
     queue->n_failed += failed;
+    queue->run->n_untraced += failed && item->answered;
     if (fatal && queue->fatal.status == OK)
         queue->fatal = *fatal;
     pthread_mutex_unlock(&queue->lock);
@@ -340,6 +342,8 @@ static enum status keep_answer(struct queue *queue, const struct item *item, str
     /* The trace first: a sample that is in the store is not run again. */
     if (item->trace)
         TRY_GOTO(status, write_trace(queue, cell, item, answer, text, features, err));
+    if (item->answered) /* the row there has times and a machine that are not of this run */
+        goto exit;
     TRY_GOTO(status, store_sample(run->store, cell->id, &row, err));
 exit:
     free(layers);
@@ -386,7 +390,11 @@ static void run_item(struct queue *queue, struct session *session, const struct 
     double start = clock_ms();
     enum status status = ask(&answer, &features, queue, session, item, &err);
     bool failed = status != OK;
-    if (failed) {
+    if (failed && item->answered) {
+        fprintf(stderr, "not traced: sample %d of %s: %s\n", item->row,
+                run->materials[run->grid.cells[item->cell].benchmark].entry->name, err.text);
+        status = OK;
+    } else if (failed) {
         struct store_sample row = {.sample_id = item->row, .machine = run->machine, .error = err.text};
         struct error store_err = {0};
         status = store_sample(run->store, run->grid.cells[item->cell].id, &row, &store_err);
@@ -397,7 +405,7 @@ static void run_item(struct queue *queue, struct session *session, const struct 
     }
     if (features)
         features_release(features);
-    queue_finished(queue, failed, status == OK ? NULL : &err);
+    queue_finished(queue, item, failed, status == OK ? NULL : &err);
 }
 
 static void *worker(void *context)
@@ -474,10 +482,8 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
     for (int i = 0; i < material->n_rows; i++) {
         int row = material->rows[i];
         bool traced = is_traced(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
-        bool done = (states[row] & STORE_DONE) && (!traced || trace_has(run->trace, cell->key, row));
-        if (states[row] & STORE_DONE)
-            run->resumed = true;
-        if (done)
+        bool answered = states[row] & STORE_DONE;
+        if (answered && (!traced || trace_has(run->trace, cell->key, row)))
             continue;
         const char *path = shown_image(material, cell->arm->control, row);
         if (path == NULL) /* asked without a picture: with those who are shown its own */
@@ -487,7 +493,7 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
             group = queue->n_groups++;
             map_put(pictures, path, strlen(path), group);
         }
-        queue->items[queue->n_items++] = (struct item){cell_index, row, group, traced};
+        queue->items[queue->n_items++] = (struct item){cell_index, row, group, traced, answered};
     }
     return OK;
 }

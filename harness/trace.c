@@ -7,10 +7,13 @@
  */
 #include "harness/trace.h"
 
-#include <pthread.h> /* one thread in HDF5 at a time */
-#include <stdio.h>   /* snprintf, rename */
-#include <stdlib.h>  /* free */
-#include <string.h>  /* strlen */
+#include <fcntl.h>    /* open */
+#include <pthread.h>  /* one thread in HDF5 at a time */
+#include <stdio.h>    /* snprintf, rename */
+#include <stdlib.h>   /* free */
+#include <string.h>   /* strlen */
+#include <sys/file.h> /* flock, which HDF5 locks with */
+#include <unistd.h>   /* close */
 
 #include <hdf5.h>
 
@@ -71,10 +74,39 @@ static hid_t file_reopen(const char *path)
     return cells >= 0 ? file : -1;
 }
 
+/* Another program holds HDF5's lock on the file, or it may not be written. */
+static bool is_out_of_reach(const char *path)
+{
+    int fd = open(path, O_RDWR);
+    bool ours = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0)
+        close(fd);
+    return !ours;
+}
+
+/* A file of HDF5's that cannot be read any more makes room for a new one. Whatever else it is, it is somebody
+ * else's. */
+static enum status move_aside(const char *path, bool *moved, struct error *err)
+{
+    char name[4096];
+    if (is_out_of_reach(path))
+        return fail(err, NO_MACHINE, "%s: the trace cannot be opened; is it open elsewhere?", path);
+    if (H5Fis_hdf5(path) <= 0)
+        return fail(err, BAD_INPUT, "%s: no HDF5 file; name another file for the trace", path);
+    int n = snprintf(name, sizeof name, "%s.damaged", path);
+    if (moved == NULL)
+        return fail(err, BAD_INPUT, "%s: the trace is damaged; name another file", path);
+    if (n < 0 || (size_t)n >= sizeof name || file_exists(name))
+        return fail(err, BAD_INPUT, "%s: damaged, and so is %s.damaged; move them away", path, path);
+    *moved = rename(path, name) == 0;
+    return *moved ? OK : write_failed(err, path);
+}
+
 enum status trace_open(struct trace **out, const char *path, bool *moved, struct error *err)
 {
     *out = NULL;
-    *moved = false;
+    if (moved)
+        *moved = false;
     struct trace *trace = memory_zero(1, sizeof *trace);
     if (trace == NULL || (trace->path = memory_text(path)) == NULL) {
         free(trace);
@@ -84,14 +116,8 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
     pthread_mutex_lock(&hdf5_lock);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* our messages, not a stack of HDF5's */
     trace->file = file_exists(path) ? file_reopen(path) : -1;
-    if (trace->file < 0 && file_exists(path)) {
-        char name[4096];
-        int n = snprintf(name, sizeof name, "%s.damaged", path);
-        if (n < 0 || (size_t)n >= sizeof name || rename(path, name) != 0)
-            status = write_failed(err, path);
-        else
-            *moved = true;
-    }
+    if (trace->file < 0 && file_exists(path))
+        status = move_aside(path, moved, err);
     if (trace->file < 0 && status == OK) {
         trace->file = file_open(path, true);
         hid_t cells = trace->file >= 0 ? group_open(trace->file, "cells") : -1;

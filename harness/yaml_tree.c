@@ -71,7 +71,15 @@ static enum status document_load(yaml_document_t *out, const char *bytes, size_t
         return memory_failed(err, "YAML parser", sizeof parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, n_bytes);
     enum status status = OK;
-    if (!yaml_parser_load(&parser, out)) {
+    yaml_document_t next;
+    bool loaded = yaml_parser_load(&parser, out), more = loaded && yaml_parser_load(&parser, &next);
+    yaml_node_t *second = more ? yaml_document_get_root_node(&next) : NULL;
+    if (second != NULL)
+        status = fail(err, BAD_INPUT, "%s:%zu: a second document begins here; one is read", name,
+                      second->start_mark.line + 1);
+    if (more) {
+        yaml_document_delete(&next);
+    } else {
         size_t line = parser.problem_mark.line + 1;
         status = parser.error == YAML_MEMORY_ERROR
                      ? memory_failed(err, name, n_bytes)
@@ -80,6 +88,8 @@ static enum status document_load(yaml_document_t *out, const char *bytes, size_t
                             parser.problem ? parser.problem : "unknown problem");
     }
     yaml_parser_delete(&parser);
+    if (status != OK && loaded)
+        yaml_document_delete(out);
     return status;
 }
 
@@ -263,7 +273,8 @@ enum status yaml_int(int *out, const struct yaml_tree *tree, int node, const cha
     char *end, shown[PRINTABLE_SIZE];
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (*end != 0 || errno == ERANGE || value < low || value > high)
+    bool plain = node_at(tree, node)->data.scalar.style == YAML_PLAIN_SCALAR_STYLE; /* "100" is a text */
+    if (!plain || *end != 0 || errno == ERANGE || value < low || value > high)
         return yaml_fail(err, tree, node, "%s: expected a whole number from %d to %d, found '%s'", what, low,
                          high, printable(shown, text));
     *out = (int)value;

@@ -13,8 +13,12 @@
 
 const struct badge_text badge_texts[] = {
     {BADGE_NOT_SIGNIFICANT, "n.s.",
-     "the difference to the baseline is not significant (exact McNemar, Holm over the model and benchmark, 5 "
-     "%)"},
+     "no significant difference to the baseline in which questions are answered correctly (exact McNemar, "
+     "questions taken as independent, Holm over the model and benchmark, 5 %)"},
+    {BADGE_TESTS_DISAGREE, "tests disagree",
+     "the test and the interval of the difference do not say the same: the test looks at single questions, "
+     "taken as independent and corrected for many tests, the interval at the headline, with whole images "
+     "drawn and uncorrected"},
     {BADGE_LOSES_TO_RANDOM, "loses to random",
      "the 95 % interval of the difference to random tokens on the same schedule lies below 0"},
     {BADGE_TIES_RANDOM, "ties random", "that interval contains 0"},
@@ -112,13 +116,22 @@ static json_t *find_varied(const struct cells *cells)
     return methods;
 }
 
-/* Every parameter of a method at its default; NULL for a method that is not in the registry. */
-static json_t *defaults_of(const char *name)
+/* Every parameter of a method at its default, for a control that of what it shadows; NULL for a method that
+ * is not in the registry. */
+static json_t *defaults_of(const char *name, const json_t *params)
 {
+    static const char *const shadowing[] = {"at", "like"};
     struct method method;
     struct error ignored;
     char text[4096];
     if (method_init(&method, name, &ignored) != OK)
+        return NULL;
+    for (size_t i = 0; i < sizeof shadowing / sizeof *shadowing; i++) {
+        const char *value = json_string_value(json_object_get(params, shadowing[i]));
+        if (value != NULL)
+            (void)method_set(&method, shadowing[i], value, &ignored); /* a foreign value: the default stays */
+    }
+    if (method_resolve(&method, 0, &ignored) != OK)
         return NULL;
     int n = params_json(text, sizeof text, &method.params, false);
     json_t *defaults = n > 0 && (size_t)n < sizeof text ? json_loads(text, 0, NULL) : NULL;
@@ -133,6 +146,16 @@ static size_t add(char *out, size_t used, size_t size, const char *text)
 {
     int n = used < size ? snprintf(out + used, size - used, "%s", text) : 0;
     return n > 0 ? used + (size_t)n : used;
+}
+
+/* Whether a list "a, b" holds a name. */
+static bool is_listed(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = list; at != NULL; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
+        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == 0))
+            return true;
+    return false;
 }
 
 static void value_text(char *out, size_t size, const json_t *value)
@@ -159,7 +182,7 @@ static void value_text(char *out, size_t size, const json_t *value)
 static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const json_t *methods,
                        bool show_match)
 {
-    json_t *params = params_of(cell), *defaults = defaults_of(cell->method);
+    json_t *params = params_of(cell), *defaults = defaults_of(cell->method, params);
     const json_t *varied = json_object_get(json_object_get(methods, cell->method), "varied");
     size_t used = add(label, 0, ARM_LABEL_MAX, cell->method);
     const char *at = json_string_value(json_object_get(params, "at"));
@@ -271,18 +294,72 @@ static enum status panel_of(int *index, struct arms *out, const struct cell *cel
     return OK;
 }
 
-static enum status take_cell(struct arms *out, const struct cell *cell, const json_t *methods,
-                             bool show_match, struct error *err)
+/* The baseline's cell that this one is compared to; NULL without. */
+static const struct cell *base_of(const struct cells *cells, const struct cell *cell, const char *baseline)
+{
+    for (int i = 0; i < cells->n_comparisons; i++) {
+        const struct comparison *row = &cells->comparisons[i];
+        if (strcmp(row->key, cell->key) != 0)
+            continue;
+        const struct cell *base = cells_find(cells, row->base_key);
+        if (base != NULL && strcmp(base->method, baseline) == 0)
+            return base;
+    }
+    return NULL;
+}
+
+static bool differ_by_seed_alone(const struct cell *a, const struct cell *b)
+{
+    json_t *x = params_of(a), *y = params_of(b);
+    const json_t *seed_x = json_object_get(x, "seed"), *seed_y = json_object_get(y, "seed");
+    bool alone = seed_x != NULL && seed_y != NULL && !json_equal(seed_x, seed_y);
+    json_object_del(x, "seed");
+    json_object_del(y, "seed");
+    alone = alone && json_equal(x, y);
+    json_decref(x);
+    json_decref(y);
+    return alone;
+}
+
+static bool same_row(const struct arm *arm, const struct arm *other)
+{
+    const struct cell *a = arm->members[0], *b = other->members[0];
+    return other->panel == arm->panel && strcmp(other->label, arm->label) == 0 &&
+           strcmp(a->budget, b->budget) == 0 && strcmp(a->match, b->match) == 0 &&
+           strcmp(a->control, b->control) == 0;
+}
+
+/* Seeds of one arm also have the same base: that of the same weights, questions and numerics. */
+static bool is_seed_of(const struct arm *arm, const struct cell *cell, const struct cells *cells,
+                       const char *baseline)
+{
+    bool seed = arm->n_members < ARM_MEMBERS_MAX;
+    for (int i = 0; i < arm->n_members && seed; i++)
+        seed = differ_by_seed_alone(arm->members[i], cell);
+    return seed && base_of(cells, arm->members[0], baseline) == base_of(cells, cell, baseline);
+}
+
+/* Rows that look alike but are not the same run (other weights, questions, numerics) are told apart. */
+static void name_editions(struct arms *arms)
+{
+    for (int i = 0; i < arms->n; i++) {
+        struct arm *arm = &arms->arms[i];
+        for (int j = 0; j < arms->n; j++)
+            if (j != i && same_row(arm, &arms->arms[j]))
+                snprintf(arm->edition, EDITION_MAX, "%.40s, %.40s", arm->members[0]->revision,
+                         arm->members[0]->created);
+    }
+}
+
+static enum status take_cell(struct arms *out, const struct cell *cell, const struct cells *cells,
+                             const char *baseline, const json_t *methods, bool show_match, struct error *err)
 {
     struct arm arm = {.members = {cell}, .n_members = 1, .budget = budget_number(cell->budget)};
     TRY(panel_of(&arm.panel, out, cell, err));
     label_cell(arm.label, cell, methods, show_match);
     for (int i = 0; i < out->n; i++) {
         struct arm *other = &out->arms[i];
-        const struct cell *first = other->members[0];
-        if (other->panel == arm.panel && strcmp(other->label, arm.label) == 0 &&
-            strcmp(first->budget, cell->budget) == 0 && strcmp(first->match, cell->match) == 0 &&
-            strcmp(first->control, cell->control) == 0 && other->n_members < ARM_MEMBERS_MAX) {
+        if (same_row(&arm, other) && is_seed_of(other, cell, cells, baseline)) {
             other->members[other->n_members++] = cell;
             return OK;
         }
@@ -386,6 +463,9 @@ static unsigned judge(const struct arm *arm, const struct arm *base)
     bool is_base = base != NULL && strcmp(arm->members[0]->method, base->members[0]->method) == 0;
     if (!isnan(arm->to_base.p) && arm->to_base.p >= 0.05)
         badges |= BADGE_NOT_SIGNIFICANT;
+    bool apart = arm->to_base.lo > 0 || arm->to_base.hi < 0;
+    if (!isnan(arm->to_base.p) && !isnan(arm->to_base.lo) && (arm->to_base.p < 0.05) != apart)
+        badges |= BADGE_TESTS_DISAGREE;
     if (!isnan(arm->to_random.diff) && strcmp(arm->members[0]->method, "random") != 0) {
         if (arm->to_random.hi < 0)
             badges |= BADGE_LOSES_TO_RANDOM;
@@ -438,9 +518,41 @@ static bool tuned_on_test(const struct arms *arms, const struct arm *arm)
     return rivals > 0;
 }
 
+/* The arm that a cell is a member of; −1 without. */
+static int arm_of(const struct arms *arms, const struct cell *cell)
+{
+    for (int i = 0; cell != NULL && i < arms->n; i++)
+        for (int m = 0; m < arms->arms[i].n_members; m++)
+            if (arms->arms[i].members[m] == cell)
+                return i;
+    return -1;
+}
+
+/* Only what cells were compared to in the store can be asked for. */
+static enum status check_baseline(const struct cells *cells, const char *baseline, struct error *err)
+{
+    char list[512] = "vanilla";
+    bool found = strcmp(baseline, "vanilla") == 0;
+    for (int i = 0; i < cells->n_comparisons; i++) {
+        const struct cell *base = cells_find(cells, cells->comparisons[i].base_key);
+        if (base == NULL)
+            continue;
+        found = found || strcmp(baseline, base->method) == 0;
+        if (!is_listed(list, base->method)) {
+            size_t used = add(list, strlen(list), sizeof list, ", ");
+            add(list, used, sizeof list, base->method);
+        }
+    }
+    return found ? OK
+                 : fail(err, BAD_INPUT,
+                        "--baseline: nothing in the stores is compared to '%.80s'; there are: %s", baseline,
+                        list);
+}
+
 enum status arms_build(struct arms *out, const struct cells *cells, const char *baseline, struct error *err)
 {
     *out = (struct arms){0};
+    TRY(check_baseline(cells, baseline, err));
     json_t *methods = find_varied(cells);
     bool show_match = false;
     const char *match = NULL;
@@ -454,7 +566,7 @@ enum status arms_build(struct arms *out, const struct cells *cells, const char *
         match = cell->match;
     }
     for (int i = 0; i < cells->n && status == OK; i++)
-        status = take_cell(out, &cells->cells[i], methods, show_match, err);
+        status = take_cell(out, &cells->cells[i], cells, baseline, methods, show_match, err);
     if (status != OK || out->n == 0) {
         json_decref(methods);
         arms_free(out);
@@ -475,10 +587,13 @@ enum status arms_build(struct arms *out, const struct cells *cells, const char *
         if (fabs(arm->score) > 1)
             panel->decimals = 1;
     }
+    name_editions(out);
     for (int i = 0; i < out->n; i++) {
         struct arm *arm = &out->arms[i];
-        int base = out->panels[arm->panel].base;
-        arm->badges = judge(arm, base >= 0 ? &out->arms[base] : NULL);
+        arm->base = arm_of(out, base_of(cells, arm->members[0], baseline));
+        if (arm->base < 0)
+            arm->base = out->panels[arm->panel].base;
+        arm->badges = judge(arm, arm->base >= 0 ? &out->arms[arm->base] : NULL);
         if (tuned_on_test(out, arm))
             arm->badges |= BADGE_TUNED_ON_TEST;
     }

@@ -1,6 +1,6 @@
 /* Cells in the order a reader compares them: panels (model × benchmark × split, and what else may not be
- * mixed) hold arms (a method with its settings at one budget; seeds of a random arm are one arm), each with
- * its differences to the baseline and to its own random arm, and the badges it earns. */
+ * mixed) hold arms (a method with its settings at one budget; cells that differ in nothing but the seed are
+ * one arm), each with its differences to the baseline and to its own random arm, and the badges it earns. */
 #ifndef WINNOW_REPORTS_ARMS_H
 #define WINNOW_REPORTS_ARMS_H
 
@@ -8,7 +8,13 @@
 
 #include "reports/cells.h"
 
-enum { ARM_MEMBERS_MAX = 64, ARM_LABEL_MAX = 160, PANEL_TITLE_MAX = 200, SCHEDULE_MAX = 160 };
+enum {
+    ARM_MEMBERS_MAX = 64,
+    ARM_LABEL_MAX = 160,
+    PANEL_TITLE_MAX = 200,
+    SCHEDULE_MAX = 160,
+    EDITION_MAX = 96
+};
 
 enum badge {
     BADGE_NOT_SIGNIFICANT = 1 << 0,
@@ -19,7 +25,8 @@ enum badge {
     BADGE_KV_NOT_FREED = 1 << 5,
     BADGE_FAILED_SAMPLES = 1 << 6,
     BADGE_TUNED_ON_TEST = 1 << 7,
-    BADGE_SEVERAL_MACHINES = 1 << 8
+    BADGE_SEVERAL_MACHINES = 1 << 8,
+    BADGE_TESTS_DISAGREE = 1 << 9
 };
 struct badge_text {
     enum badge badge;
@@ -39,8 +46,10 @@ struct arm {
     int n_members;
     int panel;
     char label[ARM_LABEL_MAX];
-    double budget;        /* as a number to sort by; NaN without */
-    double score, lo, hi; /* one member: its 95 % interval; several: mean, lowest and highest seed */
+    char edition[EDITION_MAX]; /* revision and date where another arm has the same label, budget and match */
+    int base;                  /* the baseline's arm that it is compared to, else the panel's; −1 */
+    double budget;             /* as a number to sort by; NaN without */
+    double score, lo, hi;      /* one member: its 95 % interval; several: mean, lowest and highest seed */
     struct difference to_base, to_random;
     unsigned badges;
 };

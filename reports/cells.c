@@ -2,16 +2,15 @@
  * name, from tables that say where each goes; a store without one of them is an error that says so. */
 #include "reports/cells.h"
 
-#include "core/json.h"
 #include "core/limits.h"
 #include "core/memory.h"
+#include "harness/store_reader.h"
 
-#include <math.h>    /* NAN */
-#include <sqlite3.h> /* the store */
-#include <stddef.h>  /* offsetof */
-#include <stdio.h>   /* snprintf */
-#include <stdlib.h>  /* free */
-#include <string.h>  /* strcmp */
+#include <math.h>   /* NAN */
+#include <stddef.h> /* offsetof */
+#include <stdio.h>  /* snprintf */
+#include <stdlib.h> /* free */
+#include <string.h> /* strcmp */
 
 enum { SAMPLES_MAX = 4 << 20, COMPARISONS_MAX = LIMIT_CELLS * 8 };
 
@@ -91,20 +90,6 @@ static const struct column sample_columns[] = {{"question", true, offsetof(struc
                                                {"answer", true, offsetof(struct sample, answer)},
                                                {"gold", true, offsetof(struct sample, gold)}};
 enum { N_SAMPLE_COLUMNS = sizeof sample_columns / sizeof *sample_columns };
-
-static enum status store_open(sqlite3 **out, const char *path, struct error *err)
-{
-    if (!file_exists(path))
-        return fail(err, BAD_INPUT, "%s: no such store; `winnow sweep` makes one", path);
-    if (sqlite3_open_v2(path, out, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
-        fail(err, BAD_INPUT, "%s: cannot be opened as SQLite: %s", path, sqlite3_errmsg(*out));
-        sqlite3_close(*out);
-        *out = NULL;
-        return err->status;
-    }
-    sqlite3_busy_timeout(*out, 10000); /* a sweep may be writing */
-    return OK;
-}
 
 static enum status prepare(sqlite3_stmt **out, sqlite3 *db, const char *sql, const char *path,
                            struct error *err)
@@ -338,7 +323,7 @@ enum status cells_read(struct cells *out, const char *const *paths, int n_paths,
         out->n_stores++;
         sqlite3 *db = NULL;
         if (status == OK)
-            status = store_open(&db, paths[i], err);
+            status = store_open_reader(&db, paths[i], err);
         if (status == OK)
             status = read_cells(out, db, i, err);
         if (db != NULL)
@@ -347,7 +332,7 @@ enum status cells_read(struct cells *out, const char *const *paths, int n_paths,
     /* Only when every store has had its say is it clear whose rows count. */
     for (int i = 0; i < n_paths && status == OK; i++) {
         sqlite3 *db = NULL;
-        status = store_open(&db, paths[i], err);
+        status = store_open_reader(&db, paths[i], err);
         if (status == OK)
             status = read_layers(out, db, i, err);
         if (status == OK)
@@ -383,7 +368,7 @@ enum status samples_read(struct sample **out, int *n, const struct cells *cells,
     sqlite3 *db = NULL;
     sqlite3_stmt *statement = NULL;
     enum status status;
-    TRY_GOTO(status, store_open(&db, path, err));
+    TRY_GOTO(status, store_open_reader(&db, path, err));
     TRY_GOTO(status, prepare(&statement, db,
                              "SELECT question, image, answer, gold, sample_id FROM samples WHERE key = ?1 "
                              "ORDER BY sample_id",
@@ -438,7 +423,7 @@ enum status samples_needing_image(double *mean, int64_t *n, const struct cells *
     sqlite3_stmt *statement = NULL;
     bool row = false;
     enum status status;
-    TRY_GOTO(status, store_open(&db, path, err));
+    TRY_GOTO(status, store_open_reader(&db, path, err));
     TRY_GOTO(status,
              prepare(&statement, db,
                      "SELECT AVG(s.score), COUNT(s.score) FROM samples s JOIN samples b ON b.sample_id = "
@@ -453,6 +438,53 @@ enum status samples_needing_image(double *mean, int64_t *n, const struct cells *
             *mean = sqlite3_column_double(statement, 0);
     }
 exit:
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return status;
+}
+
+static double points(const double *sums)
+{
+    return 100 * sums[0] / sums[1];
+}
+
+enum status samples_change(struct interval *out, int *n, const struct cells *cells, const struct cell *cell,
+                           const struct cell *base, struct error *err)
+{
+    enum { N_SUMS = 2 }; /* difference, samples */
+    const char *path = cells->stores[cell->store];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    double *sums = NULL;
+    int n_clusters = 0;
+    enum status status;
+    *n = 0;
+    *out = (struct interval){.value = NAN, .lo = NAN, .hi = NAN};
+    TRY_GOTO(status, store_open_reader(&db, path, err));
+    TRY_GOTO(
+        status,
+        prepare(&statement, db,
+                "SELECT SUM(s.score - b.score), COUNT(*) FROM samples s JOIN samples b ON b.sample_id = "
+                "s.sample_id WHERE s.key = ?1 AND b.key = ?2 AND s.score IS NOT NULL AND b.score IS NOT NULL "
+                "GROUP BY s.cluster ORDER BY s.cluster",
+                path, err));
+    sqlite3_bind_text(statement, 1, cell->key, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, base->key, -1, SQLITE_STATIC);
+    for (bool row; n_clusters < SAMPLES_MAX; n_clusters++) {
+        TRY_GOTO(status, step(&row, db, statement, path, err));
+        if (!row)
+            break;
+        double *grown = grow(sums, n_clusters, N_SUMS * sizeof *grown);
+        if (grown == NULL)
+            TRY_GOTO(status, memory_failed(err, "samples", N_SUMS * sizeof *grown));
+        sums = grown;
+        sums[N_SUMS * n_clusters] = sqlite3_column_double(statement, 0);
+        sums[N_SUMS * n_clusters + 1] = sqlite3_column_double(statement, 1);
+        *n += sqlite3_column_int(statement, 1);
+    }
+    TRY_GOTO(status, bootstrap(out, sums, NULL, 0, n_clusters, N_SUMS, points, 0, BOOTSTRAP_DRAWS, err));
+exit:
+    free(sums);
     sqlite3_finalize(statement);
     sqlite3_close(db);
     return status;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "harness/stats.h"
 
 /* A row of the view `cells`: its names, absent text "", absent number NaN. Text is owned. */
 struct cell {
@@ -65,5 +66,10 @@ void samples_free(struct sample *samples, int n);
  * those that need the image. *n 0 where they share none. Both must lie in one store. */
 enum status samples_needing_image(double *mean, int64_t *n, const struct cells *cells,
                                   const struct cell *cell, const struct cell *blind, struct error *err);
+/* Share of questions that `cell` answers correctly minus that of `base`, in points, over the n samples that
+ * both have, with its 95 % interval by whole clusters. NaN where they share none. Both must lie in one store.
+ */
+enum status samples_change(struct interval *out, int *n, const struct cells *cells, const struct cell *cell,
+                           const struct cell *base, struct error *err);
 
 #endif

@@ -379,9 +379,11 @@ enum status section_tradeoff(struct buffer *out, struct report *report, struct e
             most_lines = n > most_lines ? n : most_lines;
         }
         if (with_lines == 0) {
-            if (axes[i].wanted_always)
-                text_add(out, "\xe2\x80\x93 no cell with a budget: `make sweep GRID=%s`\n\n",
-                         report_grid(report->arms.panels[0].cell));
+            if (axes[i].wanted_always) {
+                text_add(out, "\xe2\x80\x93 no cell with a budget: ");
+                report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
+                text_add(out, "\n\n");
+            }
             continue;
         }
         struct buffer script = {0};
@@ -462,8 +464,9 @@ enum status section_fig6(struct buffer *out, struct report *report, struct error
     }
     most = most < LINES_MAX ? most : LINES_MAX;
     if (with_layers == 0) {
-        text_add(out, "\xe2\x80\x93 no rows in the view `layers`: `make sweep GRID=%s`\n\n",
-                 report_grid(report->arms.panels[0].cell));
+        text_add(out, "\xe2\x80\x93 no rows in the view `layers`: ");
+        report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
+        text_add(out, "\n\n");
         return OK;
     }
     struct buffer script = {0};

@@ -6,6 +6,7 @@
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "harness/stats.h"
 
 #include <math.h>   /* isnan */
 #include <stdio.h>  /* snprintf */
@@ -99,18 +100,26 @@ static const struct sample *sample_of(const struct sample *samples, int n, const
     return NULL;
 }
 
-/* The two traced samples of one image with different questions whose survivors have least in common. */
-static enum status choose_pair(int pair[2], const struct names *ids, struct trace_view *trace,
+/* Two traced samples of one image with different questions. */
+struct pair {
+    int first, second; /* places in the cell's traced samples; −1: none */
+    int n_pairs;       /* that there are */
+    double overlap,
+        median; /* of what is left at last: common ÷ all patches; of this pair, and over all pairs */
+};
+
+/* The pair whose survivors have least in common. */
+static enum status choose_pair(struct pair *pair, const struct names *ids, struct trace_view *trace,
                                struct traced from, const struct report *report, struct error *err)
 {
     static struct picture pictures[TRACED_MAX]; /* large; reports are made by one thread */
+    static double overlaps[TRACED_MAX * TRACED_MAX / 2];
     struct sample *samples = NULL;
     int n_samples = 0, n = ids->n < TRACED_MAX ? ids->n : TRACED_MAX;
     memset(pictures, 0, sizeof pictures);
-    pair[0] = pair[1] = -1;
+    *pair = (struct pair){.first = -1, .second = -1, .overlap = 2};
     enum status status;
     TRY_GOTO(status, samples_read(&samples, &n_samples, report->cells, from.cell, err));
-    double least = 2;
     for (int i = 0; i < n; i++) {
         TRY_GOTO(status, read_picture(&pictures[i], trace, from, ids->names[i], err));
         const struct sample *here = sample_of(samples, n_samples, ids->names[i]);
@@ -120,18 +129,53 @@ static enum status choose_pair(int pair[2], const struct names *ids, struct trac
                 strcmp(here->question, there->question) == 0)
                 continue;
             double overlap = survivors_overlap(&pictures[i], &pictures[j]);
-            if (overlap < least) {
-                least = overlap;
-                pair[0] = j;
-                pair[1] = i;
+            overlaps[pair->n_pairs++] = overlap;
+            if (overlap < pair->overlap) {
+                pair->overlap = overlap;
+                pair->first = j;
+                pair->second = i;
             }
         }
     }
+    pair->median = median(overlaps, pair->n_pairs);
 exit:
     for (int i = 0; i < n; i++)
         picture_free(&pictures[i]);
     samples_free(samples, n_samples);
     return status;
+}
+
+/* What the random arm of the same budget keeps in common between two samples; NaN where it was not traced. */
+static enum status random_overlap(double *overlap, struct trace_view *trace, int store, struct traced from,
+                                  const char *id, const char *other, const struct report *report,
+                                  struct error *err)
+{
+    *overlap = (double)NAN;
+    struct traced chance = find_traced(report, trace, store, "random", from.arm->panel, from.arm, id);
+    if (chance.cell == NULL || !trace_view_has(trace, chance.cell->key, other))
+        return OK;
+    struct picture pictures[2] = {{.rows = 0}};
+    enum status status = read_picture(&pictures[0], trace, chance, id, err);
+    if (status == OK)
+        status = read_picture(&pictures[1], trace, chance, other, err);
+    if (status == OK)
+        *overlap = survivors_overlap(&pictures[0], &pictures[1]);
+    picture_free(&pictures[0]);
+    picture_free(&pictures[1]);
+    return status;
+}
+
+static void caption_pair(char *out, size_t size, const struct pair *pair, double chance)
+{
+    char text[64] = "not traced";
+    if (!isnan(chance))
+        snprintf(text, sizeof text, "%.0f %%", 100 * chance);
+    snprintf(
+        out, size,
+        "Patches after each cut. Chosen for it: of %d traced pairs of questions about one image the pair "
+        "with least in common after the last cut, %.0f %% of the patches that either keeps (median of the "
+        "pairs: %.0f %%; random tokens on this pair: %s)",
+        pair->n_pairs, 100 * pair->overlap, 100 * pair->median, text);
 }
 
 static enum status write_sheet(struct buffer *out, const char *name, const struct picture *pictures, int n,
@@ -152,7 +196,7 @@ static enum status write_sheet(struct buffer *out, const char *name, const struc
 
 /* The sparsevlm cell and the samples to show: of the first panel whose trace has two questions about one
  * image, else the first two samples of the first panel that is traced at all (then *same_image is false). */
-static enum status choose_subject(struct traced *out, struct names *ids, int pair[2], bool *same_image,
+static enum status choose_subject(struct traced *out, struct names *ids, struct pair *pair, bool *same_image,
                                   struct trace_view *trace, int store, const struct report *report,
                                   struct error *err)
 {
@@ -161,12 +205,12 @@ static enum status choose_subject(struct traced *out, struct names *ids, int pai
     for (int panel = 0; panel < report->arms.n_panels; panel++) {
         struct traced from = find_traced(report, trace, store, "sparsevlm", panel, NULL, NULL);
         struct names found = {0};
-        int found_pair[2];
+        struct pair found_pair;
         if (from.arm == NULL)
             continue;
         TRY(trace_view_samples(&found, trace, from.cell->key, err));
-        enum status status = choose_pair(found_pair, &found, trace, from, report, err);
-        bool telling = status == OK && found_pair[0] >= 0;
+        enum status status = choose_pair(&found_pair, &found, trace, from, report, err);
+        bool telling = status == OK && found_pair.first >= 0;
         if (status != OK || (!telling && out->arm != NULL)) {
             names_free(&found);
             TRY(status);
@@ -175,8 +219,11 @@ static enum status choose_subject(struct traced *out, struct names *ids, int pai
         names_free(ids);
         *ids = found;
         *out = from;
-        pair[0] = telling ? found_pair[0] : 0;
-        pair[1] = telling ? found_pair[1] : found.n > 1 ? 1 : -1;
+        *pair = found_pair;
+        if (!telling) {
+            pair->first = 0;
+            pair->second = found.n > 1 ? 1 : -1;
+        }
         *same_image = telling;
         if (telling)
             break;
@@ -192,19 +239,24 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
     struct names ids = {0};
     struct traced from;
     bool same_image;
-    int pair[2] = {0, -1}, n = 0;
+    struct pair pair = {.second = -1};
+    char caption[512] = "Patches after each cut";
+    double chance;
+    int n = 0;
     enum status status;
-    TRY_GOTO(status, choose_subject(&from, &ids, pair, &same_image, trace, store, report, err));
+    TRY_GOTO(status, choose_subject(&from, &ids, &pair, &same_image, trace, store, report, err));
     if (from.arm == NULL)
         goto exit;
-    const char *id = ids.names[pair[0]];
+    const char *id = ids.names[pair.first], *other = pair.second >= 0 ? ids.names[pair.second] : NULL;
     TRY_GOTO(status, read_picture(&pictures[n++], trace, from, id, err));
-    if (pair[1] >= 0)
-        TRY_GOTO(status, read_picture(&pictures[n++], trace, from, ids.names[pair[1]], err));
+    if (other != NULL)
+        TRY_GOTO(status, read_picture(&pictures[n++], trace, from, other, err));
+    if (same_image) {
+        TRY_GOTO(status, random_overlap(&chance, trace, store, from, id, other, report, err));
+        caption_pair(caption, sizeof caption, &pair, chance);
+    }
     TRY_GOTO(status, write_sheet(out, "survivors_questions.png", pictures, n,
-                                 same_image ? "Two questions about one image" : "What survives",
-                                 same_image ? "Patches after each cut: what is kept follows the question"
-                                            : "Patches after each cut",
+                                 same_image ? "Two questions about one image" : "What survives", caption,
                                  report, err));
     *drawn = true;
     while (n > 1)
@@ -216,15 +268,15 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
         TRY_GOTO(status, read_picture(&pictures[n], trace, rival, id, err));
         n++;
     }
-    if (n > 1)
+    if (n > 1) {
         TRY_GOTO(status,
                  write_sheet(out, "survivors_methods.png", pictures, n, "One question, several methods",
                              "The same question and budget under each method", report, err));
-    else
-        text_add(out,
-                 "\xe2\x80\x93 no other method has a trace of this sample at this budget: `make sweep "
-                 "GRID=%s`\n\n",
-                 report_grid(from.cell));
+    } else {
+        text_add(out, "\xe2\x80\x93 no other method has a trace of this sample at this budget: ");
+        report_advice(out, report_grid(from.cell), "`trace: {samples: 4}`");
+        text_add(out, "\n\n");
+    }
 exit:
     for (int i = 0; i < 3; i++)
         picture_free(&pictures[i]);
@@ -232,21 +284,33 @@ exit:
     return status;
 }
 
+/* What is wrong with a trace is said in the section; the rest of the report does not depend on it. */
+static enum status add_store(struct buffer *out, bool *drawn, int store, struct report *report,
+                             struct error *err)
+{
+    char path[1024];
+    struct trace_view *trace;
+    trace_path(path, sizeof path, report->cells->stores[store]);
+    enum status status = trace_view_open(&trace, path, err);
+    if (status == OK) {
+        status = draw_pictures(out, drawn, trace, store, report, err);
+        trace_view_close(trace);
+    }
+    if (status != BAD_INPUT)
+        return status;
+    text_add(out, "\xe2\x80\x93 ");
+    text_markdown(out, err->text);
+    text_add(out, "\n\n");
+    return OK;
+}
+
 enum status section_pictures(struct buffer *out, struct report *report, struct error *err)
 {
     bool drawn = false;
     text_add(out, "## Which patches survive\n\n");
-    for (int store = 0; store < report->cells->n_stores && !drawn; store++) {
-        if (!has_trace(report, store) || !(report->formats & REPORT_PNG))
-            continue;
-        char path[1024];
-        struct trace_view *trace;
-        trace_path(path, sizeof path, report->cells->stores[store]);
-        TRY(trace_view_open(&trace, path, err));
-        enum status status = draw_pictures(out, &drawn, trace, store, report, err);
-        trace_view_close(trace);
-        TRY(status);
-    }
+    for (int store = 0; store < report->cells->n_stores && !drawn; store++)
+        if (has_trace(report, store) && (report->formats & REPORT_PNG))
+            TRY(add_store(out, &drawn, store, report, err));
     if (!drawn)
         text_add(out,
                  "\xe2\x80\x93 no trace of a sparsevlm cell with a budget next to the store (or no png asked "

@@ -18,20 +18,20 @@ static bool same_arm(const struct arm *a, const struct arm *b)
            strcmp(a->members[0]->model, b->members[0]->model) == 0;
 }
 
-/* Mean over the benchmarks that have both of score ÷ the baseline's; NaN where none has. */
-static double relative_accuracy(const struct report *report, const struct arm *arm)
+/* Mean over the n benchmarks that have both of score ÷ the baseline's; NaN where none has. */
+static double relative_accuracy(int *n, const struct report *report, const struct arm *arm)
 {
     double sum = 0;
-    int n = 0;
+    *n = 0;
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *other = &report->arms.arms[i], *base = report_base(report, other);
         if (arm_is_control_image(other) || !same_arm(arm, other) || base == NULL || !(base->score > 0) ||
             isnan(other->score))
             continue;
         sum += other->score / base->score;
-        n++;
+        ++*n;
     }
-    return n > 0 ? 100 * sum / n : (double)NAN;
+    return *n > 0 ? 100 * sum / *n : (double)NAN;
 }
 
 enum status section_table1(struct buffer *out, struct report *report, struct error *err)
@@ -45,7 +45,7 @@ enum status section_table1(struct buffer *out, struct report *report, struct err
         text_markdown(out, arms->panels[p].title);
         text_add(out, " |");
     }
-    text_add(out, " Acc %% | MACs (paper's convention) | prefill, ms | KV, visual |\n|---|--:|");
+    text_add(out, " Acc %% (benchmarks) | MACs (paper's convention) | prefill, ms | KV, visual |\n|---|--:|");
     for (int p = 0; p < n_panels + 4; p++)
         text_add(out, "--:|");
     text_add(out, "\n");
@@ -65,19 +65,24 @@ enum status section_table1(struct buffer *out, struct report *report, struct err
         for (int p = 0; p < n_panels; p++) {
             double score = (double)NAN;
             for (int j = 0; j < arms->n; j++)
-                if (arms->arms[j].panel == p && !arm_is_control_image(&arms->arms[j]) &&
+                if (isnan(score) && arms->arms[j].panel == p && !arm_is_control_image(&arms->arms[j]) &&
                     same_arm(arm, &arms->arms[j]))
                     score = arms->arms[j].score;
             text_add(out, " %s |", number_fixed(a, score, arms->panels[p].decimals, false));
         }
-        text_add(out, " %s | %s | %s | %s |\n", number_fixed(a, relative_accuracy(report, arm), 1, false),
+        int n_benchmarks;
+        double accuracy = relative_accuracy(&n_benchmarks, report, arm);
+        text_add(out, " %s (%d) | %s | %s | %s |\n", number_fixed(a, accuracy, 1, false), n_benchmarks,
                  number_si(b, ARM_MEAN(arm, macs_paper)),
                  number_fixed(c, ARM_MEAN(arm, prefill_ms), 1, false),
                  number_bytes(d, ARM_MEAN(arm, kv_visual_bytes)));
     }
-    text_add(out, "\n*Acc %%*: mean of score \xc3\xb7 the baseline's. " DASH
-                  ": missing, `make sweep GRID=table1 MODEL=DIR "
-                  "DATA=DIR` makes it.\n\n");
+    text_add(out,
+             "\n*Acc %%*: mean of score \xc3\xb7 the baseline's over so many benchmarks; rows with "
+             "different numbers do not compare. *MACs, prefill, KV*: of the leftmost benchmark that the row "
+             "was run on. " DASH ": missing, ");
+    report_advice(out, "table1", "the method or the benchmark");
+    text_add(out, ".\n\n");
     return OK;
 }
 
@@ -150,12 +155,19 @@ static bool add_axis(struct buffer *out, const struct report *report, const char
     return head;
 }
 
+static void add_missing(struct buffer *out, const char *what, const char *grid, const char *otherwise)
+{
+    text_add(out, DASH "%s missing: ", what);
+    report_advice(out, grid, otherwise);
+    text_add(out, "\n\n");
+}
+
 enum status section_table4(struct buffer *out, struct report *report, struct error *err)
 {
     (void)err;
     text_add(out, "## Table 4: token recycling\n\n");
     if (!add_axis(out, report, "recycle"))
-        text_add(out, DASH " missing: `make sweep GRID=table4`\n\n");
+        add_missing(out, "", "table4", "`axes: {recycle: [on, off]}` of sparsevlm");
     return OK;
 }
 
@@ -164,7 +176,7 @@ enum status section_fig5(struct buffer *out, struct report *report, struct error
     (void)err;
     text_add(out, "## Figure 5: which text rates\n\n");
     if (!add_axis(out, report, "raters"))
-        text_add(out, DASH " missing: `make sweep GRID=raters`\n\n");
+        add_missing(out, "", "raters", "`axes: {raters: [select, text, all]}` of sparsevlm");
     return OK;
 }
 
@@ -173,9 +185,10 @@ enum status section_sensitivity(struct buffer *out, struct report *report, struc
     (void)err;
     text_add(out, "## Sensitivity: \xce\xbb, \xcf\x84, \xce\xb8\n\n");
     if (!add_axis(out, report, "lambda"))
-        text_add(out, DASH " \xce\xbb missing: `make sweep GRID=lambda`\n\n");
+        add_missing(out, " \xce\xbb", "lambda", "`axes: {lambda: [...]}` of sparsevlm");
     bool tau = add_axis(out, report, "tau"), theta = add_axis(out, report, "theta");
     if (!tau || !theta)
-        text_add(out, DASH " \xcf\x84, \xce\xb8 missing: `make sweep GRID=tau-theta`\n\n");
+        add_missing(out, " \xcf\x84, \xce\xb8", "tau-theta",
+                    "`axes: {tau: [...], theta: [...]}` of sparsevlm");
     return OK;
 }

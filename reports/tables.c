@@ -1,6 +1,9 @@
 /* The tables of report.md from panels and arms: what was run, the main table, controls, the paper's figures,
  * where each cell's rows are. The tables that sweep one axis (recycling, raters, λ, τ, θ) are in
  * table_axes.c. */
+#include "core/json.h"
+#include "harness/command.h"
+#include "harness/stats.h"
 #include "reports/markdown.h"
 #include "reports/tables.h"
 
@@ -12,13 +15,22 @@
 
 const struct arm *report_base(const struct report *report, const struct arm *arm)
 {
-    int base = report->arms.panels[arm->panel].base;
-    return base >= 0 ? &report->arms.arms[base] : NULL;
+    return arm->base >= 0 ? &report->arms.arms[arm->base] : NULL;
 }
 
 const char *report_grid(const struct cell *cell)
 {
-    return strncmp(cell->benchmark, "mini-", 5) == 0 ? "default" : "table1";
+    return strncmp(cell->benchmark, "mini-", 5) == 0 ? "default" : "full";
+}
+
+void report_advice(struct buffer *out, const char *grid, const char *otherwise)
+{
+    char name[100];
+    snprintf(name, sizeof name, "harness/grids/%.64s.yaml", grid);
+    if (file_exists(home_path(name)))
+        text_add(out, "`make sweep GRID=%s`", grid);
+    else
+        text_add(out, "add %s to your sweep", otherwise);
 }
 
 enum status report_path(char *out, size_t size, const struct report *report, const char *name,
@@ -65,13 +77,9 @@ static double measured_half_width(const struct report *report, int panel)
         const struct arm *arm = &report->arms.arms[i];
         if (arm->panel != panel || isnan(arm->to_base.diff) || arm->n_members > 1)
             continue;
-        double width = (arm->to_base.hi - arm->to_base.lo) / 2;
-        int at = n++;
-        for (; at > 0 && widths[at - 1] > width; at--)
-            widths[at] = widths[at - 1];
-        widths[at] = width;
+        widths[n++] = (arm->to_base.hi - arm->to_base.lo) / 2;
     }
-    return n > 0 ? widths[n / 2] : (double)NAN;
+    return median(widths, n);
 }
 
 enum status section_run(struct buffer *out, struct report *report, struct error *err)
@@ -108,17 +116,15 @@ enum status section_run(struct buffer *out, struct report *report, struct error 
     }
     text_add(out, "| cells | %d, %d with failed samples, %d without a result |\n\n", cells->n, failed, empty);
 
-    text_add(out, "| benchmark | headline | samples | smallest detectable difference, expected | measured |\n"
-                  "|---|---|--:|--:|--:|\n");
+    text_add(out, "| benchmark | headline | samples | smallest detectable difference, points of accuracy | "
+                  "half the 95 %% interval of a \xce\x94 |\n|---|---|--:|--:|--:|\n");
     bool mini = false;
     for (int i = 0; i < report->arms.n_panels; i++) {
         const struct panel *panel = &report->arms.panels[i];
         const struct cell *cell = panel->base >= 0 ? report->arms.arms[panel->base].members[0] : panel->cell;
         char expected[NUMBER_SIZE], measured[NUMBER_SIZE];
-        bool per_cent = panel->decimals == 1 && strcmp(cell->benchmark, "mme") != 0 &&
-                        strcmp(cell->benchmark, "mini-mme") != 0;
         mini |= strncmp(cell->benchmark, "mini-", 5) == 0;
-        number_fixed(expected, cell->n > 0 && per_cent ? 196 * sqrt(0.08 / cell->n) : (double)NAN, 2, false);
+        number_fixed(expected, 100 * minimum_detectable(cell->n, 0.08, 1), 2, false);
         number_fixed(measured, measured_half_width(report, i), 2, false);
         text_add(out, "| ");
         text_markdown(out, panel->title);
@@ -126,11 +132,13 @@ enum status section_run(struct buffer *out, struct report *report, struct error 
         text_markdown(out, cell->metric[0] != '\0' ? cell->metric : DASH);
         text_add(out, " | %.0f | %s | %s |\n", cell->n, expected, measured);
     }
-    text_add(out,
-             "\nA paired difference smaller than this, in the unit of the headline, cannot be told from none "
-             "here: half "
-             "the width of its 95 %% interval, *expected* where 8 %% of the answers change and samples are "
-             "independent, *measured* as the median over the comparisons below (whole images drawn).\n\n");
+    text_add(
+        out,
+        "\n*Smallest detectable difference*: the true difference that a test at 5 %% finds with 80 %% "
+        "power, in points of accuracy per question (whatever the headline is), where 8 %% of the answers "
+        "change and samples are independent. *Half the interval*: the median over the comparisons below, in "
+        "the unit of the headline, whole images drawn; a difference smaller than this cannot be told from "
+        "none.\n\n");
     if (mini)
         text_add(
             out,
@@ -159,6 +167,11 @@ static void add_label(struct buffer *out, const struct arm *arm, const struct re
     text_add(out, "%s", mark);
     if (arm->n_members > 1)
         text_add(out, " (%d seeds)", arm->n_members);
+    if (arm->edition[0] != '\0') {
+        text_add(out, " (");
+        text_markdown(out, arm->edition);
+        text_add(out, ")");
+    }
 }
 
 static void add_badges(struct buffer *out, unsigned badges)
@@ -239,7 +252,9 @@ static void add_missing_rows(struct buffer *out, int panel, const struct report 
         text_markdown(out, arm->label);
         text_add(out, " | ");
         text_markdown(out, cell->budget[0] != '\0' ? cell->budget : DASH);
-        text_add(out, " | " DASH " |||||||||| missing: `make sweep GRID=%s` |\n", report_grid(here));
+        text_add(out, " | " DASH " |||||||||| missing: ");
+        report_advice(out, report_grid(here), "the method");
+        text_add(out, " |\n");
     }
 }
 
@@ -284,7 +299,11 @@ enum status section_main(struct buffer *out, struct report *report, struct error
         "the timing pass. *KV live*: bytes after the prefill. *same answers*: share of answers equal to the "
         "baseline's. With seeds, the score is their mean, [lowest, highest]; differences are means with the "
         "widest "
-        "interval. \xe2\x9c\xb1: p < .05 after Holm.\n\n");
+        "interval. *\xce\x94* and its interval are of the headline, whole images drawn; *Holm p* is of the "
+        "exact "
+        "McNemar test on per-question correctness, questions taken as independent. \xe2\x9c\xb1: p < .05 "
+        "after "
+        "Holm.\n\n");
     if (seen != 0) {
         text_add(out, "Badges:\n\n");
         for (const struct badge_text *text = badge_texts; text->name != NULL; text++)
@@ -297,15 +316,21 @@ enum status section_main(struct buffer *out, struct report *report, struct error
 
 /* ---- controls ------------------------------------------------------------------------------- */
 
-/* The arm without control that a control arm belongs to. */
-static const struct arm *uncontrolled(const struct report *report, const struct arm *arm)
+/* The cell that differs from a control's in its picture alone; NULL without. */
+static const struct cell *uncontrolled(const struct report *report, const struct arm *arm)
 {
+    const struct cell *cell = arm->members[0];
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *other = &report->arms.arms[i];
-        if (other->panel == arm->panel && !arm_is_control_image(other) &&
-            strcmp(other->label, arm->label) == 0 &&
-            strcmp(other->members[0]->budget, arm->members[0]->budget) == 0)
-            return other;
+        if (other->panel != arm->panel || arm_is_control_image(other))
+            continue;
+        for (int m = 0; m < other->n_members; m++) {
+            const struct cell *own = other->members[m];
+            if (own->store == cell->store && strcmp(own->method, cell->method) == 0 &&
+                strcmp(own->params, cell->params) == 0 && strcmp(own->budget, cell->budget) == 0 &&
+                strcmp(own->match, cell->match) == 0)
+                return own;
+        }
     }
     return NULL;
 }
@@ -367,21 +392,24 @@ enum status section_controls(struct buffer *out, struct report *report, struct e
         "## Controls: how much does the image matter?\n\n"
         "`blank`: the mean colour; `mismatched`: another sample's picture; `no-image`: none at all. What a "
         "control reaches is what guessing from the question is worth.\n\n");
-    bool any = false;
+    bool any = false, several = false;
     for (int i = 0; i < report->arms.n; i++) {
         const struct arm *arm = &report->arms.arms[i];
         if (!arm_is_control_image(arm))
             continue;
+        several = several || arm->n_members > 1;
         if (!any)
             text_add(
                 out,
-                "| benchmark | method | budget | control | score [95 %%] | with its own image | \xce\x94 |\n"
-                "|---|---|--:|---|--:|--:|--:|\n");
+                "| benchmark | method | budget | control | score [95 %%] | with its own image | \xce\x94 "
+                "correct, points [95 %%] | samples |\n|---|---|--:|---|--:|--:|--:|--:|\n");
         any = true;
-        const struct arm *own = uncontrolled(report, arm);
-        double own_score = own != NULL ? own->score : (double)NAN;
-        int decimals = report->arms.panels[arm->panel].decimals;
-        char a[NUMBER_SIZE], b[NUMBER_SIZE];
+        const struct cell *own = uncontrolled(report, arm);
+        int decimals = report->arms.panels[arm->panel].decimals, n = 0;
+        struct interval change = {.value = NAN, .lo = NAN, .hi = NAN};
+        if (own != NULL)
+            TRY(samples_change(&change, &n, report->cells, arm->members[0], own, err));
+        char a[NUMBER_SIZE];
         text_add(out, "| ");
         text_markdown(out, report->arms.panels[arm->panel].title);
         text_add(out, " | ");
@@ -392,9 +420,15 @@ enum status section_controls(struct buffer *out, struct report *report, struct e
         text_markdown(out, arm->members[0]->control);
         text_add(out, " | ");
         add_interval(out, arm->score, arm->lo, arm->hi, decimals, false);
-        text_add(out, " | %s | %s |\n", number_fixed(a, own_score, decimals, false),
-                 number_fixed(b, arm->score - own_score, decimals, true));
+        text_add(out, " | %s | ", number_fixed(a, own != NULL ? own->score : (double)NAN, decimals, false));
+        add_interval(out, change.value, change.lo, change.hi, 1, true);
+        text_add(out, " | %d |\n", n);
     }
+    if (any)
+        text_add(out,
+                 "\n*\xce\x94 correct*: share of questions answered correctly, control minus its own image, "
+                 "over the samples that both have, whole images drawn%s.\n",
+                 several ? "; of several seeds the first" : "");
     if (!any)
         text_add(
             out, DASH

@@ -32,10 +32,12 @@ enum status section_pictures(struct buffer *out, struct report *report, struct e
 /* main.csv, in csv.c. */
 void report_csv(struct buffer *out, const struct arms *arms);
 
-/* The baseline's arm of an arm's panel; NULL without. */
+/* The baseline's arm that an arm is compared to; NULL without. */
 const struct arm *report_base(const struct report *report, const struct arm *arm);
-/* Grid that makes what is missing: `default` for the built-in suite, else `table1`. */
+/* Grid that makes what is missing: `default` for the built-in suite, else `full`. */
 const char *report_grid(const struct cell *cell);
+/* "`make sweep GRID=NAME`" where there is such a grid, else "add OTHERWISE to your sweep". */
+void report_advice(struct buffer *out, const char *grid, const char *otherwise);
 /* report->dir/name, announced on stdout by report_announce once it is written. */
 enum status report_path(char *out, size_t size, const struct report *report, const char *name,
                         struct error *err);

@@ -111,6 +111,7 @@ static void make_store(const char *path)
 {
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    run_sql(db, "PRAGMA application_id = 1464421975; PRAGMA user_version = 1;");
     run_sql(db, "%s", schema);
     for (size_t i = 0; i < sizeof fakes / sizeof *fakes; i++)
         add_cell(db, &fakes[i]);
@@ -125,6 +126,8 @@ static void make_store(const char *path)
     run_sql(
         db,
         "INSERT INTO comparisons VALUES('k-sparse-off', 'k-random-0', 4, -2, -4, 1, 1, 9, .01, .03, .4, .5)");
+    run_sql(db, "INSERT INTO comparisons VALUES('k-sparse-off', 'k-vanilla', 4, -10, -18, -2, 1, 3, .1, .3, "
+                ".4, .5)");
     sqlite3_close(db);
 }
 
@@ -287,7 +290,7 @@ static void report_has_every_section_in_order(void **state)
     assert_has(text, "not which method is better");
     assert_has(text, "Paper's figure, LLaVA-1.5-7B, not run here");
     assert_has(text, "WHERE key = 'k-fastv'");
-    assert_has(text, "| 50.0 [45.0, 55.0] | 90.0 | -40.0 |"); /* the control without an image */
+    assert_has(text, "| 50.0 [45.0, 55.0] | 90.0 | -75.0 [-75.0, -75.0] | 4 |"); /* without an image */
     free(text);
 }
 
@@ -302,8 +305,46 @@ static void main_table_says_what_the_store_says(void **state)
     assert_has(text, "random like sparsevlm (2 seeds) | 6 | 83.0 [82.0, 84.0]");
     assert_has(text, "loses to random \xc2\xb7 KV not freed |");                      /* fastv */
     assert_has(text, "ties random \xc2\xb7 slower than dense \xc2\xb7 budget off |"); /* recycle=off */
+    assert_has(text, "n.s. \xc2\xb7 tests disagree \xc2\xb7 ties random");            /* recycle=off */
+    assert_has(text, "questions taken as independent");
+    assert_has(text, "| 4 | 99.80 | 8.00 |"); /* 2.8 sqrt(.08 / 4) is beyond what 8 % can make */
     assert_has(text, "**sparsevlm** | 6 | 85.0");
     assert_has(text, "(38 %)");
+    free(text);
+}
+
+/* Equal labels are not enough to be seeds of one arm. */
+static void runs_that_only_look_alike_stay_apart(void **state)
+{
+    (void)state;
+    static const struct fake others[] = {
+        {"k-vanilla-2", "vanilla", "{}", "none", NULL, "NULL", 60, 16000, 50, 16},
+        {"k-random-2", "random", "{\"at\": \"decoder\", \"like\": \"sparsevlm\", \"seed\": 2}", "none", "6",
+         "0.0", 10, 6000, 30, 6}};
+    sqlite3 *db;
+    struct error err = {0};
+    char *text;
+    size_t n;
+    make_store(in_folder("two.db"));
+    assert_int_equal(sqlite3_open(in_folder("two.db"), &db), SQLITE_OK);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        add_cell(db, &others[i]);
+    run_sql(db, "UPDATE cells SET revision = 'r2' WHERE key LIKE '%%-2'");
+    run_sql(db, "INSERT INTO comparisons VALUES('k-random-2', 'k-vanilla-2', 4, -50, -59, -41, 0, 4, .2, .4, "
+                ".4, .9)");
+    sqlite3_close(db);
+    const struct report_options options = {.stores = (const char *const[]){in_folder("two.db")},
+                                           .n_stores = 1,
+                                           .dir = in_folder("two"),
+                                           .formats = REPORT_MD,
+                                           .tables = "main"};
+    if (report_write(&options, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(file_read(&text, &n, in_folder("two/report.md"), 1 << 20, &err), OK);
+    assert_has(text, "**vanilla** (r1, 2026-01-02) | \xe2\x80\x93 | 90.0");
+    assert_has(text, "**vanilla** (r2, 2026-01-02) | \xe2\x80\x93 | 60.0");
+    assert_has(text, "(2 seeds) (r1, 2026-01-02) | 6 | 83.0");
+    assert_has(text, "random like sparsevlm (r2, 2026-01-02) | 6 | 10.0");
     free(text);
 }
 
@@ -342,6 +383,13 @@ static void bad_input_is_told(void **state)
     struct error err;
     struct cells cells;
     free(report_text(REPORT_CSV, false, "main,nonsense", BAD_INPUT));
+    const struct report_options options = {.stores = (const char *const[]){in_folder("fake.db")},
+                                           .n_stores = 1,
+                                           .dir = in_folder("out"),
+                                           .formats = REPORT_CSV,
+                                           .baseline = "nonsense"};
+    assert_int_equal(report_write(&options, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "there are: vanilla, random"));
     assert_int_equal(cells_read(&cells, (const char *const[]){in_folder("none.db")}, 1, &err), BAD_INPUT);
     assert_int_equal(file_write(in_folder("text.db"), "not SQLite at all, but long enough", 34, &err), OK);
     assert_int_equal(cells_read(&cells, (const char *const[]){in_folder("text.db")}, 1, &err), BAD_INPUT);
@@ -407,11 +455,42 @@ static void report_draws_two_questions_and_three_methods(void **state)
     struct image questions = {0}, methods = {0};
     char *text = report_text(REPORT_MD | REPORT_PNG, false, "pictures", OK);
     assert_has(text, "survivors_questions.png");
+    assert_has(text,
+               "of 1 traced pairs of questions about one image the pair with least in common after the last "
+               "cut, 100 % of the patches that either keeps (median of the pairs: 100 %; random tokens on "
+               "this pair: 100 %)");
     assert_int_equal(image_read(&questions, in_folder("out/survivors_questions.png"), &err), OK);
     assert_int_equal(image_read(&methods, in_folder("out/survivors_methods.png"), &err), OK);
     assert_true(methods.height > questions.height); /* three rows against two */
     image_free(&questions);
     image_free(&methods);
+    free(text);
+}
+
+static void a_damaged_trace_is_a_remark(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(rename(in_folder("fake.h5"), in_folder("away.h5")), 0);
+    assert_int_equal(file_write(in_folder("fake.h5"), "no HDF5", 7, &err), OK);
+    char *text = report_text(REPORT_MD | REPORT_PNG, false, "pictures", OK);
+    assert_has(text, "cannot be opened as HDF5");
+    free(text);
+    assert_int_equal(rename(in_folder("away.h5"), in_folder("fake.h5")), 0);
+}
+
+static void what_is_missing_comes_with_advice_that_works(void **state)
+{
+    (void)state;
+    char *text = report_text(REPORT_MD, false, "table1,table4,sensitivity,fig5", OK);
+    assert_has(text, "94.4 (1)"); /* sparsevlm, 85 of 90, on one benchmark */
+    for (const char *at = text; (at = strstr(at, "GRID="));) {
+        char name[64], path[256];
+        at += strlen("GRID=");
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "` "), at);
+        snprintf(path, sizeof path, "%s/harness/grids/%s.yaml", WINNOW_SOURCE_DIR, name);
+        assert_int_equal(access(path, R_OK), 0);
+    }
     free(text);
 }
 
@@ -492,11 +571,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(report_has_every_section_in_order),
                                        cmocka_unit_test(main_table_says_what_the_store_says),
+                                       cmocka_unit_test(runs_that_only_look_alike_stay_apart),
                                        cmocka_unit_test(csv_has_a_line_a_cell),
                                        cmocka_unit_test(missing_gnuplot_is_a_remark_unless_asked_for),
                                        cmocka_unit_test(bad_input_is_told),
                                        cmocka_unit_test(pictures_show_kept_recycled_and_dropped),
                                        cmocka_unit_test(report_draws_two_questions_and_three_methods),
+                                       cmocka_unit_test(a_damaged_trace_is_a_remark),
+                                       cmocka_unit_test(what_is_missing_comes_with_advice_that_works),
                                        cmocka_unit_test(hostile_traces_are_refused),
                                        cmocka_unit_test(text_is_clipped_to_the_picture),
                                        cmocka_unit_test(foreign_text_is_made_safe)};

@@ -47,6 +47,45 @@ static void mcnemar_by_direct_summation(void **state)
     assert_close(mcnemar_p(0, 10), 2. / 1024, 1e-18);
 }
 
+/* Arms that are right by chance with the same probability: the test at .05 rejects at most that often,
+ * however many bases there are; and one base gives the plain counts. */
+static void several_bases_keep_the_level(void **state)
+{
+    (void)state;
+    enum { N = 200, BASES = 5, RUNS = 400 };
+    static double scores[1 + BASES][N];
+    const double *bases[BASES];
+    int rejected = 0, b01, b10;
+    for (int b = 0; b < BASES; b++)
+        bases[b] = scores[1 + b];
+    for (uint64_t run = 0; run < RUNS; run++) {
+        for (uint64_t arm = 0; arm <= BASES; arm++)
+            for (uint64_t i = 0; i < N; i++)
+                scores[arm][i] = rng_u64(run, arm, 1, i) % 10 < 8;
+        paired_counts(&b01, &b10, scores[0], bases, BASES, N);
+        rejected += mcnemar_p(b01, b10) < .05;
+    }
+    assert_true(rejected <= RUNS * .05);
+    const double cell[] = {1, 1, 0, 0, .5}, base[] = {1, 0, 1, 0, .6};
+    paired_counts(&b01, &b10, cell, (const double *[]){base}, 1, 5);
+    assert_int_equal(b01, 1);
+    assert_int_equal(b10, 2);
+    const double worse[] = {0, 0, 0, 0, 0};
+    paired_counts(&b01, &b10, cell, (const double *[]){base, worse}, 2, 5);
+    assert_int_equal(b01, 2); /* of 1 and 3 */
+    assert_int_equal(b10, 1); /* of 2 and 0 */
+}
+
+static void medians_pass_over_what_is_missing(void **state)
+{
+    (void)state;
+    const double values[] = {7, NAN, 1, 4, NAN, 2};
+    assert_close(median(values, 6), 3, 0);
+    assert_close(median(values, 3), 4, 0);
+    assert_true(isnan(median(values + 1, 1)) && isnan(median(values, 0)));
+    assert_true(values[0] == 7);
+}
+
 static void corrections_known_examples(void **state)
 {
     (void)state;
@@ -222,9 +261,14 @@ static void what_a_sample_can_show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mcnemar_by_direct_summation), cmocka_unit_test(corrections_known_examples),
-        cmocka_unit_test(bootstrap_of_a_mean),         cmocka_unit_test(bootstrap_without_meaning),
-        cmocka_unit_test(bootstrap_is_fast),           cmocka_unit_test(what_a_sample_can_show),
+        cmocka_unit_test(mcnemar_by_direct_summation),
+        cmocka_unit_test(corrections_known_examples),
+        cmocka_unit_test(several_bases_keep_the_level),
+        cmocka_unit_test(medians_pass_over_what_is_missing),
+        cmocka_unit_test(bootstrap_of_a_mean),
+        cmocka_unit_test(bootstrap_without_meaning),
+        cmocka_unit_test(bootstrap_is_fast),
+        cmocka_unit_test(what_a_sample_can_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,7 @@ static void must(enum status status, const struct error *err)
         fail_msg("%s", err->text);
 }
 
-static struct sample questions[3] = {{.row = 0,
+static struct sample questions[4] = {{.row = 0,
                                       .question_id = "1",
                                       .image_name = "a.png",
                                       .cluster = "a",
@@ -69,9 +69,16 @@ static struct sample questions[3] = {{.row = 0,
                                       .cluster = "b",
                                       .group = "3",
                                       .text = "So?",
-                                      .gold = "yes"}};
+                                      .gold = "yes"},
+                                     {.row = 3,
+                                      .question_id = "4",
+                                      .image_name = "b.png",
+                                      .cluster = "b",
+                                      .group = "4",
+                                      .text = "Or?",
+                                      .gold = "no"}};
 static const struct dataset dataset = {
-    .name = "mini-pope", .samples = questions, .n = 3, .files_sha256 = "abc"};
+    .name = "mini-pope", .samples = questions, .n = 4, .files_sha256 = "abc"};
 
 static struct store *open_store(void)
 {
@@ -128,11 +135,11 @@ static void put_sample(struct store *store, int64_t cell, int row, double tokens
                                              .answer = "Yes",
                                              .parsed = "yes",
                                              .score = 1,
-                                             .yes_prob = NAN,
+                                             .yes_prob = row == 3 ? 0.25 : (double)NAN,
                                              .n_generated = 2,
                                              .n_visual = tokens > 0 ? 4 : 0,
                                              .tokens_in = tokens,
-                                             .tokens_out = tokens,
+                                             .tokens_out = tokens > 0 ? tokens - 1 : 0,
                                              .requested = 64,
                                              .measured = tokens,
                                              .flops_vision = 1,
@@ -209,6 +216,7 @@ static void figures_are_means_of_rows(void **state)
     struct store *store = open_store();
     int64_t cell = put_cell(store, "k1", NULL);
     put_sample(store, cell, 0, 60, "A");
+    put_sample(store, cell, 3, 20, "A");
     put_sample(store, cell, 1, 0, "A"); /* no picture: not in the means of tokens */
     must(store_sample(store, cell, &(struct store_sample){.sample_id = 2, .machine = "A", .error = "broken"},
                       &err),
@@ -218,11 +226,13 @@ static void figures_are_means_of_rows(void **state)
         store_times(store, cell, 0, &(struct store_times){.prefill_ms = 7, .decode_ms_per_token = NAN}, &err),
         &err);
     must(store_close(store, &err), &err);
-    assert_true(query("SELECT n FROM cells WHERE key = 'k1'") == 2);
+    assert_true(query("SELECT n FROM cells WHERE key = 'k1'") == 3);
     assert_true(query("SELECT n_failed FROM cells WHERE key = 'k1'") == 1);
     assert_true(query("SELECT timed_n FROM cells WHERE key = 'k1'") == 1);
-    assert_true(query("SELECT tokens_in FROM cells WHERE key = 'k1'") == 60);
-    assert_true(fabs(query("SELECT budget_off FROM cells WHERE key = 'k1'") - (60.0 / 64 - 1)) < 1e-12);
+    assert_true(query("SELECT tokens_in FROM cells WHERE key = 'k1'") == 40);
+    assert_true(query("SELECT tokens_out FROM cells WHERE key = 'k1'") == 39);
+    assert_true(query("SELECT yes_prob FROM samples WHERE sample_id = 3") == 0.25);
+    assert_true(fabs(query("SELECT budget_off FROM cells WHERE key = 'k1'") - (40.0 / 64 - 1)) < 1e-12);
     assert_true(query("SELECT flops FROM cells WHERE key = 'k1'") == 21);
     assert_true(query("SELECT budget = 64 FROM cells WHERE key = 'k1'") == 1);
     assert_true(query("SELECT n = 0 AND reason = 'budget cannot be reached' FROM cells WHERE key = 'k2'") ==
@@ -234,7 +244,7 @@ static void figures_are_means_of_rows(void **state)
     assert_true(query("SELECT prefill_ms FROM samples WHERE sample_id = 0") == 7);
     assert_true(isnan(query("SELECT decode_ms_per_token FROM samples WHERE sample_id = 0")));
     assert_true(isnan(query("SELECT yes_prob FROM samples WHERE sample_id = 0")));
-    assert_true(query("SELECT count(*) FROM layers WHERE key = 'k1' AND layer = -1 AND raters IS NULL") == 2);
+    assert_true(query("SELECT count(*) FROM layers WHERE key = 'k1' AND layer = -1 AND raters IS NULL") == 3);
     assert_true(isnan(query("SELECT score FROM cells WHERE key = 'k1'")));
 }
 
@@ -276,6 +286,26 @@ static void states_tell_what_is_left(void **state)
     assert_int_equal(states[1], STORE_DONE);
     must(store_close(store, &err), &err);
     assert_true(query("SELECT count(*) FROM layers WHERE sample_id = 1") == 2);
+}
+
+/* A sample that cannot be stored leaves nothing behind, the rest of the batch stands. */
+static void a_sample_is_stored_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct store *store = open_store();
+    int64_t cell = put_cell(store, "k", NULL);
+    put_sample(store, cell, 0, 60, "A");
+    const struct store_layer twice[2] = {{.layer = 1}, {.layer = 1}};
+    assert_int_not_equal(store_sample(store, cell,
+                                      &(struct store_sample){.sample_id = 1, .layers = twice, .n_layers = 2},
+                                      &err),
+                         OK);
+    put_sample(store, cell, 2, 60, "A");
+    must(store_close(store, &err), &err);
+    assert_true(query("SELECT count(*) FROM samples WHERE sample_id = 1") == 0);
+    assert_true(query("SELECT count(*) FROM layers WHERE sample_id = 1") == 0);
+    assert_true(query("SELECT n FROM cells") == 2);
 }
 
 static void newer_and_foreign_files_are_refused(void **state)
@@ -350,6 +380,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(figures_are_means_of_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_score_over_fewer_rows_is_not_shown, setup, teardown),
         cmocka_unit_test_setup_teardown(states_tell_what_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sample_is_stored_whole_or_not_at_all, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_and_foreign_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_cannot_write, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_writer_loses_a_batch_at_most, setup, teardown),

@@ -128,6 +128,9 @@ static void errors_name_the_line(void **state)
     refuse(head, "methods: [vanilla]\nname: again\n", 5, "stands twice");
     refuse(head, "methods: [vanilla]\ndtype: f8\n", 5, "auto, f32, bf16, f16");
     refuse(head, "methods: [vanilla]\nname: [\n", 6, "no valid YAML");
+    refuse(head, "methods: [vanilla]\n---\nname: u\n", 6, "second document");
+    refuse(head, "methods: [vanilla]\n---\n[\n", 7, "no valid YAML");
+    refuse(head, "methods: [vanilla]\ntiming: {samples: \"100\"}\n", 5, "whole number from 1");
     refuse("name: t\nbenchmarks: [mini-popes]\n", "methods: [vanilla]\n", 2,
            "unknown benchmark 'mini-popes'");
     refuse("name: t\nbenchmarks:\n - {name: mini-pope, limit: -3}\n", "methods: [vanilla]\n", 3, "limit");
@@ -213,18 +216,23 @@ static void equal_configurations_are_one_cell(void **state)
         "  - {name: sparsevlm, axes: {budget: [192, 128, 64], recycle: [on, off]}}\n"
         "  - {name: sparsevlm, budget: 64, params: {tau: 0.3, recycle: on}}\n" /* defaults */
         "  - {name: random, budget: 64, axes: {seed: [0, 1]}}\n"
-        "  - {name: random, budget: 64}\n" /* --seed 0 */
+        "  - {name: random, budget: 64}\n"                                            /* --seed 0 */
+        "  - {name: random, budget: 64, params: {like: fastv, positions: compact}}\n" /* at the input */
+        "  - {name: random, budget: 64, params: {at: decoder}}\n"
+        "  - {name: random, budget: 64, params: {at: decoder, positions: compact}}\n" /* sparsevlm's */
+        "  - {name: random, budget: 64, params: {at: decoder, like: fastv}}\n"
+        "  - {name: random, budget: 64, params: {at: decoder, like: fastv, positions: original}}\n"
         "controls: [none, blank]\n";
     if (read_text(&sweep, head, rest, &err) != OK || grid_make(&grid, &sweep, 0, &err) != OK)
         fail_msg("%s", err.text);
-    assert_int_equal(grid.n_arms, 1 + 6 + 2 + 1);
+    assert_int_equal(grid.n_arms, 1 + 6 + 2 + 2 + 1);
     assert_int_equal(grid.n_cells, 0); /* no model is named: the sweep adds the built-in one */
     assert_string_equal(grid.arms[1]->label, "sparsevlm budget=192 recycle=on");
     assert_string_equal(grid.arms[2]->budget, "192");
     assert_null(grid.arms[0]->match);
     assert_int_equal(grid.arms[8]->seed, 1);
     assert_non_null(strstr(grid.arms[7]->params, "\"seed\":0"));
-    assert_int_equal(grid.arms[9]->control, CONTROL_BLANK);
+    assert_int_equal(grid.arms[11]->control, CONTROL_BLANK);
     grid_free(&grid);
     sweep_free(&sweep);
 }
@@ -237,12 +245,13 @@ static void benchmarks_that_differ_by_limit_are_one(void **state)
     struct error err = {0};
     static const char text[] =
         "name: t\nmodel: m\nbenchmarks: [{name: mini-pope, limit: 3}, {name: mini-pope, limit: 9},"
+        " {name: mini-pope, limit: 12, max_new_tokens: 128}," /* the benchmark's own answer limit */
         " {name: mini-pope, split: tune}]\n"
         "methods: [vanilla]\n";
     if (read_text(&sweep, text, "", &err) != OK || grid_make(&grid, &sweep, 0, &err) != OK)
         fail_msg("%s", err.text);
     assert_int_equal(grid.n_cells, 2);
-    assert_int_equal(sweep.benchmarks[grid.cells[0].benchmark].limit, 9);
+    assert_int_equal(sweep.benchmarks[grid.cells[0].benchmark].limit, 12);
     grid_free(&grid);
     sweep_free(&sweep);
 }

@@ -17,13 +17,12 @@
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
-static char path[64];
+static char path[64], damaged[100];
 static const char key[] = "0123456789abcdef0123456789abcdef";
 
 static int setup(void **state)
 {
     (void)state;
-    char damaged[100];
     snprintf(path, sizeof path, "/tmp/winnow-trace-%ld.h5", (long)getpid());
     snprintf(damaged, sizeof damaged, "%s.damaged", path);
     unlink(path);
@@ -211,18 +210,62 @@ static void a_killed_writer_leaves_a_readable_file(void **state)
     }
 }
 
+static void write_text(const char *name, const char *text)
+{
+    FILE *file = fopen(name, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void a_file_of_others_is_left_alone(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct trace *trace;
+    bool moved;
+    write_text(path, "\x89PNG\r\n\x1a\n a picture");
+    assert_int_equal(trace_open(&trace, path, &moved, &err), BAD_INPUT);
+    assert_false(moved);
+    assert_int_equal(access(path, F_OK), 0);
+    setup(NULL);
+
+    int ready[2], done[2];
+    char byte = 0;
+    assert_true(pipe(ready) == 0 && pipe(done) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        trace = open_trace();
+        if (write(ready[1], &byte, 1) != 1 || read(done[0], &byte, 1) != 1)
+            _exit(1);
+        _exit(trace_close(trace, &err) != OK);
+    }
+    int status;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(trace_open(&trace, path, &moved, &err), NO_MACHINE);
+    assert_non_null(strstr(err.text, "open elsewhere"));
+    assert_int_not_equal(access(damaged, F_OK), 0);
+    assert_int_equal(write(done[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    must(trace_close(open_trace(), &err), &err);
+}
+
 static void a_damaged_file_is_moved_away(void **state)
 {
     (void)state;
     struct error err = {0};
     struct trace *trace;
     bool moved;
-    FILE *file = fopen(path, "w");
-    fputs("\x89HDF\r\n\x1a\n and then nothing of use", file);
-    fclose(file);
+    write_text(path, "\x89HDF\r\n\x1a\n and then nothing of use");
     must(trace_open(&trace, path, &moved, &err), &err);
     assert_true(moved);
     must(trace_close(trace, &err), &err);
+    write_text(path, "\x89HDF\r\n\x1a\n once more");
+    assert_int_equal(trace_open(&trace, path, &moved, &err), BAD_INPUT); /* PATH.damaged is kept */
+    unlink(damaged);
+    assert_int_equal(trace_open(&trace, path, NULL, &err), BAD_INPUT);
+    assert_int_not_equal(access(damaged, F_OK), 0);
     assert_int_equal(trace_open(&trace, "/nowhere/at/all.h5", &moved, &err), NO_MACHINE);
     setup(NULL);
 }
@@ -233,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_layout_is_that_of_the_contract, setup, setup),
         cmocka_unit_test_setup_teardown(cuts_only_leaves_pictures_out, setup, setup),
         cmocka_unit_test_setup_teardown(a_killed_writer_leaves_a_readable_file, setup, setup),
+        cmocka_unit_test_setup_teardown(a_file_of_others_is_left_alone, setup, setup),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_moved_away, setup, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,26 @@
+/* The machine from /proc/cpuinfo and uname, see machine.h. */
+#include "harness/machine.h"
+
+#include <stdio.h>       /* fopen */
+#include <string.h>      /* strncmp */
+#include <sys/utsname.h> /* uname */
+#include <unistd.h>      /* sysconf */
+
+void machine_name(char *out, size_t size)
+{
+    char line[256], model[128] = "unknown CPU";
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            snprintf(model, sizeof model, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
+    struct utsname system = {0};
+    uname(&system);
+    snprintf(out, size, "%s, %ld cores, %s %s, %.*s", model, sysconf(_SC_NPROCESSORS_ONLN), system.sysname,
+             system.machine, (int)strcspn(system.nodename, "."), system.nodename);
+}

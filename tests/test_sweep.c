@@ -1,0 +1,334 @@
+/* A whole sweep on a small checkpoint and six questions of its own: interrupted, resumed, traced and timed
+ * later, with a picture missing, with one picture only; what is asserted is what the views say. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <math.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "datasets/benchmark.h"
+#include "harness/choose.h"
+#include "harness/store.h"
+#include "harness/sweep.h"
+#include "tests/shared.h"
+
+#include <cmocka.h> /* last: its fail() would hide ours */
+
+enum { PICTURES = 3, QUESTIONS = 6 };
+
+static char folder[64], model[SHARED_PATH];
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][256];
+    static int turn;
+    turn = (turn + 1) % 4;
+    snprintf(paths[turn], sizeof paths[turn], "%s/%s", folder, name);
+    return paths[turn];
+}
+
+static void write_text(const char *name, const char *text)
+{
+    FILE *file = fopen(in_folder(name), "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* Question i is about picture i / 2 of the first n_pictures. */
+static void write_questions(const char *name, int n_pictures)
+{
+    char text[QUESTIONS * 160] = "";
+    for (int i = 0; i < 2 * n_pictures; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text),
+                 "{\"question_id\": %d, \"image\": \"%d.png\", \"text\": \"Is there a circle %s it?\", "
+                 "\"answer\": \"%s\"}\n",
+                 i, i / 2, i % 2 ? "above" : "in", i % 2 ? "no" : "yes");
+    write_text(name, text);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/winnow-sweep-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    if (shared_path(model, sizeof model, "golden/models/miniature-prototype") == NULL) {
+        snprintf(model, sizeof model, "%s/models/miniature", WINNOW_SOURCE_DIR);
+        if (access(model, R_OK) != 0)
+            model[0] = 0;
+    }
+    for (int i = 0; i < PICTURES; i++) {
+        struct image image = {0};
+        struct error err;
+        char name[16];
+        snprintf(name, sizeof name, "%d.png", i);
+        if (image_new(&image, 64, 48, (const uint8_t[3]){(uint8_t)(80 * i), 90, 200}, &err) != OK ||
+            image_write_png(&image, in_folder(name), &err) != OK)
+            return -1;
+        image_free(&image);
+    }
+    write_questions("q.jsonl", PICTURES);
+    write_questions("one.jsonl", 1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+/* Runs the sweep of this text into the store of this name. */
+static enum status sweep(const char *text, const char *store, struct error *err)
+{
+    write_text("sweep.yaml", text);
+    const struct sweep_options options = {.file = in_folder("sweep.yaml"),
+                                          .store = in_folder(store),
+                                          .model = strstr(text, "\nmodel:") ? NULL : model,
+                                          .device = "cpu",
+                                          .image_mode = IMAGE_MODE_FROM_FILE,
+                                          .max_new_tokens = 2,
+                                          .n_workers = 1,
+                                          .n_threads = 1};
+    return sweep_execute(&options, err);
+}
+
+static void must(enum status status, enum status expected, const struct error *err)
+{
+    if (status != expected)
+        fail_msg("status %d instead of %d: %s", status, expected, err->text);
+}
+
+/* One number of one query; NaN for NULL and for no row. */
+static double query(const char *store, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    struct error err = {0};
+    must(store_open_reader(&db, in_folder(store), &err), OK, &err);
+    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    double value = sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL
+                       ? sqlite3_column_double(s, 0)
+                       : (double)NAN;
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return value;
+}
+
+static void expect(const char *store, const char *sql, double expected)
+{
+    double value = query(store, sql);
+    if (!(fabs(value - expected) < 1e-9))
+        fail_msg("%s: expected %g, found %g", sql, expected, value);
+}
+
+/* `original` stands first: the base is chosen by what it shares with the cell, not by order. */
+#define MAIN_SWEEP                                                                                           \
+    "name: t\n"                                                                                              \
+    "benchmarks: [{name: jsonl, questions: %s/q.jsonl}]\n"                                                   \
+    "methods:\n"                                                                                             \
+    "  - vanilla\n"                                                                                          \
+    "  - {name: sparsevlm, budget: 64}\n"                                                                    \
+    "  - {name: random, params: {at: decoder, like: sparsevlm, budget: 64},\n"                               \
+    "     axes: {positions: [original, compact], seed: [0, 1]}}\n"
+enum { MAIN_CELLS = 6 };
+
+static const char *main_sweep(const char *more)
+{
+    static char text[1024];
+    snprintf(text, sizeof text, MAIN_SWEEP "%s", folder, more);
+    return text;
+}
+
+static void an_interrupted_sweep_goes_on(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    pid_t child = fork();
+    if (child == 0)
+        _exit((int)sweep(main_sweep(""), "main.db", &err));
+    while (access(in_folder("main.db-wal"), F_OK) != 0)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    assert_int_equal(kill(child, SIGINT), 0);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), INTERRUPTED);
+    double n = query("main.db", "SELECT count(*) FROM samples");
+    assert_true(n < MAIN_CELLS * QUESTIONS);
+    expect("main.db", "SELECT count(score) FROM cells", 0); /* of a part there is no score */
+    must(sweep(main_sweep(""), "main.db", &err), OK, &err);
+    expect("main.db", "SELECT count(*) FROM samples", MAIN_CELLS * QUESTIONS);
+    expect("main.db", "SELECT count(score) FROM cells WHERE n = 6 AND dtype = 'f32'", MAIN_CELLS);
+}
+
+static void comparisons_are_to_vanilla_and_to_one_random_arm(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    expect("main.db", "SELECT count(*) FROM comparisons WHERE n = 6", 5 + 1);
+    expect("main.db",
+           "SELECT json_extract(b.params, '$.positions') = 'compact' AND b.seed = 0 FROM comparisons x"
+           " JOIN cells c ON c.key = x.key JOIN cells b ON b.key = x.base_key"
+           " WHERE c.method = 'sparsevlm' AND b.method = 'random'",
+           1);
+    expect("main.db",
+           "SELECT x.diff - (c.score - (SELECT avg(score) FROM cells WHERE method = 'random'"
+           "  AND json_extract(params, '$.positions') = 'compact')) FROM comparisons x"
+           " JOIN cells c ON c.key = x.key JOIN cells b ON b.key = x.base_key"
+           " WHERE c.method = 'sparsevlm' AND b.method = 'random'",
+           0);
+    expect("main.db",
+           "SELECT count(*) FROM comparisons WHERE b01 + b10 > n OR mcnemar_p > holm_p OR loyalty > 1", 0);
+}
+
+/* A trace that is asked for later runs samples anew; their rows stay what they were. */
+static void a_trace_added_later_keeps_answers_and_times(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    must(sweep(main_sweep("timing: {samples: 2, repeats: 1}\n"), "main.db", &err), OK, &err);
+    /* Later seeds cost what the first costs and are not timed: vanilla, sparsevlm, one random by positions.
+     */
+    expect("main.db", "SELECT count(*) FROM samples WHERE timed AND prefill_ms > 0", 4 * 2);
+    expect("main.db", "SELECT count(*) FROM cells WHERE peak_bytes > 0 AND prefill_ms > 0", 4);
+    must(sweep(main_sweep("trace: {samples: all, keep: cuts}\n"), "main.db", &err), OK, &err);
+    assert_int_equal(access(in_folder("main.h5"), F_OK), 0);
+    expect("main.db", "SELECT count(*) FROM samples WHERE timed AND prefill_ms > 0", 4 * 2);
+    expect("main.db", "SELECT count(*) FROM cells WHERE timed_n = 2 AND prefill_ms > 0", 4);
+    expect("main.db", "SELECT count(*) FROM samples", MAIN_CELLS * QUESTIONS);
+}
+
+/* The row that is asked first. */
+static int first_row(void)
+{
+    struct dataset data;
+    struct error err = {0};
+    int *rows, n;
+    must(benchmark_read(&data, "jsonl", &(struct benchmark_paths){.questions = in_folder("q.jsonl")}, &err),
+         OK, &err);
+    must(choose_samples(&rows, &n, &data, &(struct choice){0}, &err), OK, &err);
+    int row = rows[0];
+    free(rows);
+    dataset_close(&data);
+    return row;
+}
+
+static void a_first_picture_that_is_missing_fails_alone(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char name[16], text[400];
+    snprintf(name, sizeof name, "%d.png", first_row() / 2);
+    assert_int_equal(rename(in_folder(name), in_folder("away.png")), 0);
+    snprintf(text, sizeof text,
+             "name: t\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\nmethods: [vanilla]\n"
+             "timing: {samples: 4, repeats: 1}\n",
+             folder);
+    must(sweep(text, "missing.db", &err), NOT_HELD, &err);
+    expect("missing.db", "SELECT n = 4 AND n_failed = 2 AND score NOTNULL AND timed_n > 0 FROM cells", 1);
+    expect("missing.db", "SELECT peak_bytes > 0 FROM cells", 1);
+    assert_int_equal(rename(in_folder("away.png"), in_folder(name)), 0);
+}
+
+static void mismatched_with_one_picture_is_infeasible(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[400];
+    snprintf(text, sizeof text,
+             "name: t\nbenchmarks: [{name: jsonl, questions: %s/one.jsonl}]\nmethods: [vanilla]\n"
+             "controls: [mismatched]\n",
+             folder);
+    must(sweep(text, "one.db", &err), NOT_HELD, &err);
+    expect("one.db", "SELECT n FROM cells WHERE control = 'none'", 2);
+    expect("one.db",
+           "SELECT n = 0 AND reason LIKE '%distinct pictures%' FROM cells WHERE control = 'mismatched'", 1);
+}
+
+static void one_benchmark_named_twice_keeps_the_larger_limit(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[400];
+    snprintf(text, sizeof text,
+             "name: t\nmethods: [vanilla]\nbenchmarks:\n"
+             "  - {name: jsonl, limit: 1, questions: %s/q.jsonl}\n"
+             "  - {name: jsonl, limit: 3, questions: %s/./q.jsonl}\n",
+             folder, folder);
+    must(sweep(text, "twice.db", &err), OK, &err);
+    expect("twice.db", "SELECT count(*) FROM cells", 1);
+    expect("twice.db", "SELECT n FROM cells", 3);
+}
+
+static void a_file_in_the_traces_place_is_refused_before_anything_is_written(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[400];
+    snprintf(text, sizeof text,
+             "name: t\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\nmethods: [vanilla]\n"
+             "trace: {samples: 1}\n",
+             folder);
+    write_text("notes.h5", "my notes\n");
+    must(sweep(text, "notes.db", &err), BAD_INPUT, &err);
+    assert_non_null(strstr(err.text, "no HDF5 file"));
+    assert_int_not_equal(access(in_folder("notes.db"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("notes.h5.damaged"), F_OK), 0);
+}
+
+static void a_bad_model_is_found_before_anything_is_written(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[SHARED_PATH + 400];
+    snprintf(
+        text, sizeof text,
+        "name: t\nmodel: [%s, %s]\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\nmethods: [vanilla]\n",
+        model, folder, folder);
+    must(sweep(text, "bad.db", &err), BAD_INPUT, &err);
+    assert_int_not_equal(access(in_folder("bad.db"), F_OK), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_interrupted_sweep_goes_on),
+        cmocka_unit_test(comparisons_are_to_vanilla_and_to_one_random_arm),
+        cmocka_unit_test(a_trace_added_later_keeps_answers_and_times),
+        cmocka_unit_test(a_first_picture_that_is_missing_fails_alone),
+        cmocka_unit_test(mismatched_with_one_picture_is_infeasible),
+        cmocka_unit_test(one_benchmark_named_twice_keeps_the_larger_limit),
+        cmocka_unit_test(a_file_in_the_traces_place_is_refused_before_anything_is_written),
+        cmocka_unit_test(a_bad_model_is_found_before_anything_is_written),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
