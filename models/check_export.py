@@ -46,8 +46,10 @@ def main() -> None:
             behind = "\n" + question["text"] + SUFFIX + CLOSE
             prompt = before + IMAGE + behind
             inputs = processor(images=picture, text=prompt, return_tensors="pt")
-            logits = theirs(**inputs).logits[0, -1]
-            ids = theirs.generate(**inputs, max_new_tokens=4, do_sample=False)[0, inputs["input_ids"].shape[1]:].tolist()
+            out = theirs.generate(
+                **inputs, max_new_tokens=4, do_sample=False, output_logits=True, return_dict_in_generate=True
+            )
+            logits, ids = out.logits[0][0], out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
             prefix, rest = ours.tokenizer.encode(before).ids, ours.tokenizer.encode(behind).ids[1:]
             context = ours.context(prefix, visual)
             mine = ours.answer(context, rest, steps=2)
@@ -59,15 +61,26 @@ def main() -> None:
             answer = processor.tokenizer.decode(ids[:1]).strip()
             right += answer == question["answer"]
             total += 1
-            lines.append({"id": total - 1, "image": f"{i:02d}.png", "type": question["type"], "prompt": prompt,
-                          "answer": question["answer"], "hf_answer": answer, "hf_ids": ids})
+            lines.append(
+                {
+                    "id": total - 1,
+                    "image": f"{i:02d}.png",
+                    "type": question["type"],
+                    "prompt": prompt,
+                    "answer": question["answer"],
+                    "hf_answer": answer,
+                    "hf_ids": ids,
+                }
+            )
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
             picture.save(args.out / f"{i:02d}.png")
     if args.out:
         (args.out / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print(f"of {total}: same prompt tokens {same_tokens}, same answer {same}, ends after one token {ends}, "
-          f"right {right}; largest logit difference {largest:.2e}")
+    print(
+        f"of {total}: same prompt tokens {same_tokens}, same answer {same}, ends after one token {ends}, "
+        f"right {right}; largest logit difference {largest:.2e}"
+    )
     if min(same, same_tokens, ends) < total:
         sys.exit(1)
 

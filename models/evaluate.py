@@ -47,14 +47,22 @@ class Model:
 
     def look(self, picture: np.ndarray) -> torch.Tensor:
         """(336, 336, 3) u8 -> visual tokens (576, 128)."""
-        mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+        mean, std = (
+            torch.tensor([0.48145466, 0.4578275, 0.40821073]),
+            torch.tensor([0.26862954, 0.26130258, 0.27577711]),
+        )
         x = ((torch.from_numpy(picture.copy()).float() / 255 - mean) / std).permute(2, 0, 1)[None]
         root = "vision_tower.vision_model."
         x = F.conv2d(x, self.w(root + "embeddings.patch_embedding.weight"), stride=14).flatten(2)[0].T
         x = torch.cat([self.w(root + "embeddings.class_embedding")[None], x])
         x = x + self.w(root + "embeddings.position_embedding.weight")
-        norm = lambda x, name: F.layer_norm(x, (x.shape[-1],), self.w(name + ".weight"), self.w(name + ".bias"), 1e-5)
-        linear = lambda x, name: F.linear(x, self.w(name + ".weight"), self.w(name + ".bias"))
+
+        def norm(x, name):
+            return F.layer_norm(x, (x.shape[-1],), self.w(name + ".weight"), self.w(name + ".bias"), 1e-5)
+
+        def linear(x, name):
+            return F.linear(x, self.w(name + ".weight"), self.w(name + ".bias"))
+
         x = norm(x, root + "pre_layrnorm")
         for i in range(self.config["vision_config"]["num_hidden_layers"] - 1):
             layer = f"{root}encoder.layers.{i}."
@@ -78,18 +86,27 @@ class Model:
     def layer(self, i, x, positions, past=None):
         """One decoder layer. past: (k, v) of earlier rows. Returns output, head-mean attention, (k, v) of x."""
         name = f"language_model.model.layers.{i}."
-        norm = lambda x, n: F.rms_norm(x, (x.shape[-1],), self.w(name + n + ".weight"), self.eps)
+
+        def norm(x, part):
+            return F.rms_norm(x, (x.shape[-1],), self.w(name + part + ".weight"), self.eps)
+
+        def turn(t):
+            return t * cosine + torch.cat([-t[..., self.dim // 2 :], t[..., : self.dim // 2]], -1) * sine
+
         h, (cosine, sine) = norm(x, "input_layernorm"), self.rope(positions)
-        q, k, v = (F.linear(h, self.w(f"{name}self_attn.{n}_proj.weight")).view(len(x), self.heads, -1).transpose(0, 1)
-                   for n in "qkv")
-        turn = lambda t: t * cosine + torch.cat([-t[..., self.dim // 2:], t[..., :self.dim // 2]], -1) * sine
+        q, k, v = (
+            F.linear(h, self.w(f"{name}self_attn.{n}_proj.weight")).view(len(x), self.heads, -1).transpose(0, 1)
+            for n in "qkv"
+        )
         q, k = turn(q), turn(k)
         keys, values = (k, v) if past is None else (torch.cat([past[0], k], 1), torch.cat([past[1], v], 1))
         scores = q @ keys.transpose(1, 2) / self.dim**0.5
         a = (scores + torch.full(scores.shape[1:], float("-inf")).triu(1 + keys.shape[1] - len(x))).softmax(-1)
         x = x + F.linear((a @ values).transpose(0, 1).reshape(len(x), -1), self.w(name + "self_attn.o_proj.weight"))
         h = norm(x, "post_attention_layernorm")
-        h = F.silu(F.linear(h, self.w(name + "mlp.gate_proj.weight"))) * F.linear(h, self.w(name + "mlp.up_proj.weight"))
+        h = F.silu(F.linear(h, self.w(name + "mlp.gate_proj.weight"))) * F.linear(
+            h, self.w(name + "mlp.up_proj.weight")
+        )
         return x + F.linear(h, self.w(name + "mlp.down_proj.weight")), a.mean(0), (k, v)
 
     def context(self, prefix, visual):
@@ -103,7 +120,7 @@ class Model:
         return len(prefix), visual, states, caches
 
     def answer(self, context, ids, reducer=None, steps=1):
-        """Greedy answer ids. reducer(layer, attention, states, head, visual) -> kept visual rows (and merged tokens)."""
+        """Greedy answer ids. reducer(layer, attention, states) -> None or (kept rows, merged tokens, compact?)."""
         out = []
         for _ in range(steps):
             logits = self.logits(context, ids + out, len(ids), reducer)
@@ -123,14 +140,14 @@ class Model:
             kept = None
             if reducer is not None:
                 count = (len(positions) - len(ids) if whole else n) - head
-                rows = a[-len(ids):][:prompt, head:head + count]
-                before = x[:head + count] if whole else states[i + 1]
+                rows = a[-len(ids) :][:prompt, head : head + count]
+                before = x[: head + count] if whole else states[i + 1]
                 kept = reducer(i, rows, before[head:])
             if kept is not None:
                 index, merged, compact = kept
-                text, old = x[-len(ids):], torch.cat([torch.arange(n), positions]) if not whole else positions
+                text, old = x[-len(ids) :], torch.cat([torch.arange(n), positions]) if not whole else positions
                 x = torch.cat([before[:head], before[head:][index], merged, text])
-                positions = torch.cat([old[:head], old[head:head + count][index], old[-len(ids):]])
+                positions = torch.cat([old[:head], old[head : head + count][index], old[-len(ids) :]])
                 if compact:
                     positions = torch.arange(len(x))
                 whole = True
@@ -185,17 +202,20 @@ class Reducers:
                 kept, dropped = order[:keep].sort().values, order[keep:].sort().values
                 return kept, recycle(states, priority, dropped), True
         elif kind == "fastv":
+
             def reduce(layer, attention, states):
                 if layer != 1:
                     return None
                 return attention[-1].topk(FASTV[argument]).indices.sort().values, none, False
         elif kind == "random":
+
             def reduce(layer, attention, states):
                 if layer not in CUTS:
                     return None
                 keep = min(TABLE[argument][CUTS.index(layer)], len(states))
                 return torch.randperm(len(states), generator=self.random)[:keep].sort().values, none, True
         elif kind == "none-after":
+
             def reduce(layer, attention, states):
                 return (torch.zeros(0, dtype=torch.long), none, False) if layer == int(argument) else None
         else:
@@ -203,7 +223,9 @@ class Reducers:
         return reduce
 
 
-CELLS = ["vanilla", "blank", "other"] + [f"{m}-{b}" for m in ("sparsevlm", "fastv", "random") for b in ("192", "128", "64")]
+CELLS = ["vanilla", "blank", "other"] + [
+    f"{m}-{b}" for m in ("sparsevlm", "fastv", "random") for b in ("192", "128", "64")
+]
 
 
 @torch.no_grad()
@@ -226,11 +248,10 @@ def evaluate(model: Model, dump: Dump, pictures: int, cells, system=False, suffi
             text = question["text"] + (SUFFIX if suffix else "") + CLOSE
             encoded = model.tokenizer.encode("\n" + text)
             ids, kind = encoded.ids[1:], question["type"]
-            words = {tuple(span) for phrase in question["phrases"] for span in phrase["words"]}
-            spans = [(a if text[a - 1:a] != " " else a, b) for a, b in encoded.offsets[1:]]
+            ends = {end for phrase in question["phrases"] for _, end in phrase["words"]}
             picked = raters(model, context[1], ids).tolist()
             chosen += len(picked)
-            content += sum(any(b - 1 == end for _, end in words for b in [spans[r][1]]) for r in picked)
+            content += sum(encoded.offsets[1 + r][1] - 1 in ends for r in picked)  # the text began with a line break
             for cell in cells:
                 source = {"blank": grey, "other": previous}.get(cell, context)
                 reducer = reducers.make(cell, context[1], ids)
@@ -248,7 +269,9 @@ def table(right, total, types) -> str:
         share += [right[cell][t] / total[cell][t] if total[cell][t] else float("nan") for t in types]
         lines.append(f"| {cell} | " + " | ".join(f"{s:.3f}" for s in share) + " |")
     first = next(iter(total))
-    lines.append(f"| questions | {sum(total[first].values())} | " + " | ".join(str(total[first][t]) for t in types) + " |")
+    lines.append(
+        f"| questions | {sum(total[first].values())} | " + " | ".join(str(total[first][t]) for t in types) + " |"
+    )
     return "\n".join(lines)
 
 
@@ -258,6 +281,7 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, required=True, help="training dump of the world, with a seed of its own")
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write the counts there")
     parser.add_argument("--cells", default=",".join(CELLS))
     parser.add_argument("--system", action="store_true", help="put the vicuna_v1 system prompt before USER:")
     parser.add_argument("--bare", action="store_true", help="leave the answer instruction out")
@@ -265,8 +289,11 @@ def main() -> None:
     torch.set_num_threads(1)
     dump = Dump(args.dump)
     types = [t for t in dump.meta["types"] if t != "mc"]
-    right, total, content = evaluate(Model(args.checkpoint), dump, args.pictures, args.cells.split(","), args.system,
-                                     not args.bare, start=args.start)
+    right, total, content = evaluate(
+        Model(args.checkpoint), dump, args.pictures, args.cells.split(","), args.system, not args.bare, start=args.start
+    )
+    if args.json:
+        args.json.write_text(json.dumps({"right": right, "total": total, "content": content}))
     print(table(right, total, types))
     print(f"raters that are content words: {content:.3f}")
 

@@ -1,13 +1,13 @@
 """Trains the miniature VLM from nothing: python models/train.py --winnow build/winnow --work DIR
 
-Stages run in order; each resumes from its checkpoint in DIR and is skipped once it is finished. "vision-1" and
-"oracle" do not depend on each other, so two processes (--stage vision-1, --stage oracle) can run side by side.
+Stages run in order; each resumes from its checkpoint in DIR and is skipped once it is finished. Two processes can
+run side by side: --stage vision-1 beside --stage oracle, then --stage vision-2 beside --stage real-1.
 Minutes are wall-clock minutes of one core; --pace scales them.
 """
 
 import argparse
+import csv
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -22,15 +22,19 @@ from training.export import export  # noqa: E402
 from training.tokenizer import Words  # noqa: E402
 from training.world import Dump, make_dump  # noqa: E402
 
+HERE = Path(__file__).resolve().parent
 # name: seed, pictures, canvas edge, questions a picture. "test" is looked at only for the figures in the model card.
-DUMPS = {"windows": (11, 24000, 168, 0), "pictures": (12, 8000, 336, 24), "dev": (13, 300, 336, 24),
-         "test": (14, 300, 336, 24)}
-CHECKPOINT = Path(__file__).resolve().parent / "miniature"
+DUMPS = {
+    "windows": (11, 24000, 168, 0),
+    "pictures": (12, 8000, 336, 24),
+    "dev": (13, 300, 336, 24),
+    "test": (14, 300, 336, 24),
+}
+SEEN = 2000  # pictures whose real visual tokens the decoder trains on
 
 
 def dump(args, name: str) -> Dump:
-    seed, count, canvas, questions = DUMPS[name]
-    return Dump(make_dump(shlex.split(args.winnow), args.work / "dump" / name, seed, count, canvas, questions))
+    return Dump(make_dump([args.winnow, "world"], args.work / "dump" / name, *DUMPS[name]))
 
 
 def trained(args, module, name: str):
@@ -41,37 +45,58 @@ def trained(args, module, name: str):
 
 
 def vision_1(args):
-    vision.train("vision-1", args.work, 60 * args.pace, dump(args, "windows"), dump(args, "pictures"), dump(args, "dev"),
-                 whole_share=(0.05, 0.35))
+    dumps = dump(args, "windows"), dump(args, "pictures"), dump(args, "dev")
+    vision.train("vision-1", args.work, 60 * args.pace, *dumps, whole_share=(0.05, 0.35))
 
 
 def oracle(args):
     language.train("oracle", args.work, 64 * args.pace, dump(args, "pictures"), Words())
 
 
-def real(args, name, tower, decoder, minutes, **options):
-    """Decoder on what the tower really sees, with cuts by its own attention; guidance ends half-way."""
-    pictures = dump(args, "pictures")
-    features = vision.cache_features(trained(args, vision.Tower(), tower), pictures, 2000, args.work / f"{tower}.npy")
-    language.train(name, args.work, minutes * args.pace, pictures, Words(), trained(args, Decoder(), decoder), features,
-                   **options)
-
-
 def real_1(args):
-    real(args, "real-1", "vision-1", "oracle", 38, weights=language.Weights(guide=0.5, hop=0.8), lr_muon=0.004, lr_adam=8e-4,
-         seed=1, suffix=(0.85, 0.85), simple_until=0.0, long_prefix=0.5, free_from=0.7, cut_share=0.25, all_share=0.15)
+    """The decoder on what the tower really sees, with cuts by its own attention; guidance ends at 70 %."""
+    pictures = dump(args, "pictures")
+    tower = trained(args, vision.Tower(), "vision-1")
+    features = vision.cache_features(tower, pictures, SEEN, args.work / "vision-1.npy")
+    options = {
+        "weights": language.Weights(guide=0.5, hop=0.8),
+        "free_from": 0.7,
+        "lr_muon": 0.004,
+        "lr_adam": 8e-4,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+        "cut_share": 0.25,
+        "all_share": 0.15,
+    }
+    start = trained(args, Decoder(), "oracle")
+    language.train("real-1", args.work, 38 * args.pace, pictures, Words(), start, features, seed=1, **options)
 
 
 def vision_2(args):
-    vision.train("vision-2", args.work, 40 * args.pace, dump(args, "windows"), dump(args, "pictures"), dump(args, "dev"),
-                 trained(args, vision.Tower(), "vision-1"), whole_share=(0.3, 0.7), lr_muon=0.012, lr_adam=1.2e-3, seed=1)
+    """The tower once more. Its projector still regresses the same code, so the decoder need not know."""
+    dumps = dump(args, "windows"), dump(args, "pictures"), dump(args, "dev")
+    start = trained(args, vision.Tower(), "vision-1")
+    options = {"whole_share": (0.4, 0.6), "lr_muon": 0.008, "lr_adam": 8e-4}
+    vision.train("vision-2", args.work, 26 * args.pace, *dumps, start, seed=1, **options)
+
+
+def collect_log(args, target: Path) -> None:
+    """Every third line of the stages' logs, and their last ones, in one file."""
+    with target.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["stage", "step", "minutes", "metrics"])
+        for name in STAGES:
+            source = args.work / f"{name}.csv"
+            if source.exists():
+                with source.open() as file:
+                    lines = list(csv.reader(file))[1:]
+                writer.writerows(line for i, line in enumerate(lines) if i % 3 == 0 or i == len(lines) - 1)
 
 
 def export_all(args):
-    tower = "vision-2" if (args.work / "vision-2.pt").exists() else "vision-1"
-    decoder = next(name for name in ("real-2", "real-1", "oracle") if (args.work / f"{name}.pt").exists())
-    export(args.out, trained(args, vision.Tower(), tower), trained(args, Decoder(), decoder), Words())
-    print(f"{args.out}: tower {tower}, decoder {decoder}")
+    export(args.out, trained(args, vision.Tower(), "vision-2"), trained(args, Decoder(), "real-1"), Words())
+    collect_log(args, args.out.parent / "training-log.csv")
 
 
 STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": vision_2, "export": export_all}
@@ -79,9 +104,9 @@ STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--winnow", default="build/winnow world", help="command that draws the world")
+    parser.add_argument("--winnow", default="build/winnow", help="executable that draws the world")
     parser.add_argument("--work", type=Path, required=True, help="folder for dumps, checkpoints and logs")
-    parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder of the exported checkpoint")
+    parser.add_argument("--out", type=Path, default=HERE / "miniature", help="folder of the exported checkpoint")
     parser.add_argument("--stage", choices=STAGES, action="append", help="run only these")
     parser.add_argument("--pace", type=float, default=1.0, help="scales all minutes")
     parser.add_argument("--threads", type=int, default=1, help="one a process is right while two run side by side")

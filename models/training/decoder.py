@@ -101,7 +101,9 @@ class Decoder(nn.Module):
             past_k, past_v = k[:, :, :context], v[:, :, :context]
             inner = (q[:, :, :context] @ past_k.transpose(-1, -2) + causal).softmax(-1) @ past_v
             if i in DECOY_LAYERS and self.training:  # the next picture of the batch
-                past_k, past_v = (torch.cat([t[:, :, :head], t[:, :, head:].roll(1, 0)], dim=2) for t in (past_k, past_v))
+                past_k, past_v = (
+                    torch.cat([t[:, :, :head], t[:, :, head:].roll(1, 0)], dim=2) for t in (past_k, past_v)
+                )
             query = q[:, :, context:]
             outer = query @ past_k.transpose(-1, -2)
             own_shape = (batch, HEADS, count, length, HEAD_DIM)

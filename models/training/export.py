@@ -51,19 +51,27 @@ def source_layer(layer: int) -> int:
 
 def decoder_tensors(decoder) -> dict[str, torch.Tensor]:
     state = {name: value.detach() for name, value in decoder.state_dict().items()}
-    out = {TEXT + "embed_tokens.weight": state["embedding"], TEXT + "norm.weight": state["norm"],
-           "language_model.lm_head.weight": state["head"]}
+    out = {
+        TEXT + "embed_tokens.weight": state["embedding"],
+        TEXT + "norm.weight": state["norm"],
+        "language_model.lm_head.weight": state["head"],
+    }
     for layer in range(DEPTH):
         source, target = f"layers.{source_layer(layer)}.", f"{TEXT}layers.{layer}."
         writes = 0.0 if LOOK <= layer < FIRST_READ else 1.0
         q, k, v = state[source + "qkv"].chunk(3)
         gate, up = state[source + "gate_up"].chunk(2)
-        out |= {target + "self_attn.q_proj.weight": q, target + "self_attn.k_proj.weight": k,
-                target + "self_attn.v_proj.weight": v, target + "self_attn.o_proj.weight": state[source + "out"] * writes,
-                target + "mlp.gate_proj.weight": gate, target + "mlp.up_proj.weight": up,
-                target + "mlp.down_proj.weight": state[source + "down"] * writes,
-                target + "input_layernorm.weight": state[source + "norm1"],
-                target + "post_attention_layernorm.weight": state[source + "norm2"]}
+        out |= {
+            target + "self_attn.q_proj.weight": q,
+            target + "self_attn.k_proj.weight": k,
+            target + "self_attn.v_proj.weight": v,
+            target + "self_attn.o_proj.weight": state[source + "out"] * writes,
+            target + "mlp.gate_proj.weight": gate,
+            target + "mlp.up_proj.weight": up,
+            target + "mlp.down_proj.weight": state[source + "down"] * writes,
+            target + "input_layernorm.weight": state[source + "norm1"],
+            target + "post_attention_layernorm.weight": state[source + "norm2"],
+        }
     return out
 
 
@@ -72,44 +80,123 @@ def configs(words: Words) -> dict[str, dict]:
     image, pad = words.image, words.pad
     special = [(0, "<unk>"), (BOS, "<s>"), (EOS, "</s>"), (image, "<image>"), (pad, "<pad>")]
     text = {
-        "attention_bias": False, "attention_dropout": 0.0, "head_dim": 32, "hidden_act": "silu", "hidden_size": 128,
-        "initializer_range": 0.02, "intermediate_size": 384, "max_position_embeddings": 2048, "mlp_bias": False,
-        "model_type": "llama", "num_attention_heads": 4, "num_hidden_layers": DEPTH, "num_key_value_heads": 4,
-        "pad_token_id": pad, "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": None, "rope_theta": 10000.0,
-        "use_cache": True, "vocab_size": VOCABULARY}
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "head_dim": 32,
+        "hidden_act": "silu",
+        "hidden_size": 128,
+        "initializer_range": 0.02,
+        "intermediate_size": 384,
+        "max_position_embeddings": 2048,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": 4,
+        "num_hidden_layers": DEPTH,
+        "num_key_value_heads": 4,
+        "pad_token_id": pad,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-5,
+        "rope_scaling": None,
+        "rope_theta": 10000.0,
+        "use_cache": True,
+        "vocab_size": VOCABULARY,
+    }
     vision = {
-        "attention_dropout": 0.0, "hidden_act": "quick_gelu", "hidden_size": 128, "image_size": 336,
-        "initializer_factor": 1.0, "initializer_range": 0.02, "intermediate_size": 512, "layer_norm_eps": 1e-5,
-        "model_type": "clip_vision_model", "num_attention_heads": 4, "num_channels": 3,
-        "num_hidden_layers": BLOCKS + 1, "patch_size": PATCH, "projection_dim": 128}
+        "attention_dropout": 0.0,
+        "hidden_act": "quick_gelu",
+        "hidden_size": 128,
+        "image_size": 336,
+        "initializer_factor": 1.0,
+        "initializer_range": 0.02,
+        "intermediate_size": 512,
+        "layer_norm_eps": 1e-5,
+        "model_type": "clip_vision_model",
+        "num_attention_heads": 4,
+        "num_channels": 3,
+        "num_hidden_layers": BLOCKS + 1,
+        "patch_size": PATCH,
+        "projection_dim": 128,
+    }
     return {
         "config.json": {
-            "architectures": ["LlavaForConditionalGeneration"], "dtype": "bfloat16", "image_seq_length": 576,
-            "image_token_index": image, "model_type": "llava", "multimodal_projector_bias": True, "pad_token_id": pad,
-            "projector_hidden_act": "gelu", "text_config": text, "tie_word_embeddings": False,
-            "transformers_version": "4.57.6", "vision_config": vision, "vision_feature_layer": -2,
-            "vision_feature_select_strategy": "default"},
-        "generation_config.json": {"_from_model_config": True, "bos_token_id": BOS, "eos_token_id": EOS,
-                                   "pad_token_id": pad, "transformers_version": "4.57.6"},
+            "architectures": ["LlavaForConditionalGeneration"],
+            "dtype": "bfloat16",
+            "image_seq_length": 576,
+            "image_token_index": image,
+            "model_type": "llava",
+            "multimodal_projector_bias": True,
+            "pad_token_id": pad,
+            "projector_hidden_act": "gelu",
+            "text_config": text,
+            "tie_word_embeddings": False,
+            "transformers_version": "4.57.6",
+            "vision_config": vision,
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+        },
+        "generation_config.json": {
+            "_from_model_config": True,
+            "bos_token_id": BOS,
+            "eos_token_id": EOS,
+            "pad_token_id": pad,
+            "transformers_version": "4.57.6",
+        },
         "preprocessor_config.json": {
-            "crop_size": {"height": 336, "width": 336}, "do_center_crop": True, "do_convert_rgb": True,
-            "do_normalize": True, "do_rescale": True, "do_resize": True,
-            "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "CLIPImageProcessor",
-            "image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "rescale_factor": 0.00392156862745098,
-            "size": {"shortest_edge": 336}, "processor_class": "LlavaProcessor"},
-        "processor_config.json": {"processor_class": "LlavaProcessor", "patch_size": PATCH,
-                                  "vision_feature_select_strategy": "default", "image_token": "<image>",
-                                  "num_additional_image_tokens": 1},
-        "special_tokens_map.json": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
-                                    "pad_token": "<pad>", "image_token": "<image>"},
+            "crop_size": {"height": 336, "width": 336},
+            "do_center_crop": True,
+            "do_convert_rgb": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_processor_type": "CLIPImageProcessor",
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "resample": 3,
+            "rescale_factor": 0.00392156862745098,
+            "size": {"shortest_edge": 336},
+            "processor_class": "LlavaProcessor",
+        },
+        "processor_config.json": {
+            "processor_class": "LlavaProcessor",
+            "patch_size": PATCH,
+            "vision_feature_select_strategy": "default",
+            "image_token": "<image>",
+            "num_additional_image_tokens": 1,
+        },
+        "special_tokens_map.json": {
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "pad_token": "<pad>",
+            "image_token": "<image>",
+        },
         "tokenizer_config.json": {
             "added_tokens_decoder": {
-                str(i): {"content": content, "lstrip": False, "normalized": False, "rstrip": False,
-                         "single_word": False, "special": True} for i, content in special},
-            "add_bos_token": True, "add_eos_token": False, "bos_token": "<s>", "eos_token": "</s>",
-            "unk_token": "<unk>", "pad_token": "<pad>", "clean_up_tokenization_spaces": False, "legacy": True,
-            "model_max_length": 2048, "padding_side": "left", "tokenizer_class": "LlamaTokenizer",
-            "image_token": "<image>", "extra_special_tokens": {"image_token": "<image>"}}}
+                str(i): {
+                    "content": content,
+                    "lstrip": False,
+                    "normalized": False,
+                    "rstrip": False,
+                    "single_word": False,
+                    "special": True,
+                }
+                for i, content in special
+            },
+            "add_bos_token": True,
+            "add_eos_token": False,
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "pad_token": "<pad>",
+            "clean_up_tokenization_spaces": False,
+            "legacy": True,
+            "model_max_length": 2048,
+            "padding_side": "left",
+            "tokenizer_class": "LlamaTokenizer",
+            "image_token": "<image>",
+            "extra_special_tokens": {"image_token": "<image>"},
+        },
+    }
 
 
 def export(folder: Path, tower, decoder, words: Words) -> None:

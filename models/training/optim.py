@@ -77,8 +77,17 @@ def make_optimisers(model: torch.nn.Module, lr_muon: float, lr_adam: float, weig
 class Run:
     """One stage: clock, learning rate, checkpoint file and CSV log. Resumes from its own checkpoint if there is one."""
 
-    def __init__(self, name: str, work: Path, minutes: float, model, optimisers, warmup: float = 0.03,
-                 floor: float = 0.03, save_every: float = 5.0):
+    def __init__(
+        self,
+        name: str,
+        work: Path,
+        minutes: float,
+        model,
+        optimisers,
+        warmup: float = 0.03,
+        floor: float = 0.03,
+        save_every: float = 5.0,
+    ):
         self.name, self.minutes, self.model, self.optimisers = name, minutes, model, optimisers
         self.warmup, self.floor, self.save_every = warmup, floor, save_every
         self.path = work / f"{name}.pt"
@@ -142,8 +151,13 @@ class Run:
     def save(self, finished: bool = False) -> None:
         self.saved = time.time()
         self.finished = self.finished or finished
-        state = {"model": self.model.state_dict(), "step": self.step, "minutes": self.elapsed,
-                 "finished": self.finished, "optimisers": [o.state_dict() for o in self.optimisers]}
+        state = {
+            "model": self.model.state_dict(),
+            "step": self.step,
+            "minutes": self.elapsed,
+            "finished": self.finished,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+        }
         temporary = self.path.with_suffix(".tmp")
         torch.save(state, temporary)
         os.replace(temporary, self.path)

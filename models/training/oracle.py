@@ -36,7 +36,7 @@ class Oracle:
         def take(n, length=1.0):
             nonlocal used
             used += n
-            return basis[used - n:used] * length
+            return basis[used - n : used] * length
 
         self.bare = take(1, BARE)[0]
         self.flag = take(1, FLAG)[0]

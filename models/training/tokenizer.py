@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
-          "The assistant gives helpful, detailed, and polite answers to the user's questions. ")
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+)
 ROLE = "USER: "
 IMAGE = "<image>"
 SUFFIX = "\nAnswer the question using a single word or phrase."
@@ -19,13 +21,20 @@ CLOSE = " ASSISTANT:"
 
 SHAPES = "circle square triangle diamond star cross ring heart".split()
 COLORS = "red orange yellow green cyan blue purple white".split()
+SIZES, TEXTURES = ["small", "medium", "large"], ["plain", "striped"]
 PLURALS = [shape + ("es" if shape == "cross" else "s") for shape in SHAPES]
 # Words with a space before them; answers are among them.
-SPACED = (SYSTEM.replace(".", "").replace(",", "").replace("'s", "") + SUFFIX.replace(".", "") + CLOSE.replace(":", "")
-          + " USER with option letter from given choices directly").split()
-SPACED += SHAPES + PLURALS + COLORS + "small medium large plain striped object objects".split()
-SPACED += ("is are there in image color shape size on left right of at top bottom above below many same as larger than"
-           " leftmost rightmost topmost bottommost highest lowest Yes No A B C D").split()
+SPACED = (
+    SYSTEM.replace(".", "").replace(",", "").replace("'s", "")
+    + SUFFIX.replace(".", "")
+    + CLOSE.replace(":", "")
+    + " USER with option letter from given choices directly"
+).split()
+SPACED += SHAPES + PLURALS + COLORS + SIZES + TEXTURES + ["object", "objects"]
+SPACED += (
+    "is are there in image color shape size on left right of at top bottom above below many same as larger than"
+    " leftmost rightmost topmost bottommost highest lowest Yes No A B C D"
+).split()
 SPACED += [str(n) for n in range(10)]
 # Words that follow a line break, an apostrophe or nothing.
 BARE = "Is Are What How Where Which Answer".split() + ["'s"]
@@ -45,7 +54,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
             i = 0
             while i + 1 < len(piece):
                 if (piece[i], piece[i + 1]) == pair:
-                    piece[i:i + 2] = ["".join(pair)]
+                    piece[i : i + 2] = ["".join(pair)]
                 i += 1
     return merges
 
@@ -66,22 +75,57 @@ def build() -> dict:
     begin_pair = {"SpecialToken": {"id": "<s>", "type_id": 1}}
     first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
     return {
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": i, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
-                          "normalized": False, "special": True} for i, content in added],
-        "normalizer": {"type": "Sequence", "normalizers": [
-            {"type": "Prepend", "prepend": SPACE},
-            {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}]},
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": i,
+                "content": content,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for i, content in added
+        ],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Prepend", "prepend": SPACE},
+                {"type": "Replace", "pattern": {"String": " "}, "content": SPACE},
+            ],
+        },
         "pre_tokenizer": None,
-        "post_processor": {"type": "TemplateProcessing", "single": [begin, first],
-                           "pair": [begin, first, begin_pair, second],
-                           "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}},
-        "decoder": {"type": "Sequence", "decoders": [
-            {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"},
-            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
-        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
-                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
-                  "vocab": vocabulary, "merges": [list(merge) for merge in merges]}}
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [begin, first],
+            "pair": [begin, first, begin_pair, second],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}},
+        },
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ],
+        },
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "ignore_merges": False,
+            "vocab": vocabulary,
+            "merges": [list(merge) for merge in merges],
+        },
+    }
 
 
 class Words:
@@ -98,8 +142,12 @@ class Words:
         self.close = self.after_line(CLOSE)
         self.close_suffix = self.after_line(SUFFIX + CLOSE)
         # Word pieces that alignment speaks about: every piece that is a whole word of the closed vocabulary.
-        self.in_use = sorted({self.vocabulary[SPACE + word] for word in SPACED} | {self.vocabulary[w] for w in BARE}
-                             | {self.vocabulary[c] for c in ".,:?"} | {NEWLINE, self.vocabulary[SPACE]})
+        self.in_use = sorted(
+            {self.vocabulary[SPACE + word] for word in SPACED}
+            | {self.vocabulary[w] for w in BARE}
+            | {self.vocabulary[c] for c in ".,:?"}
+            | {NEWLINE, self.vocabulary[SPACE]}
+        )
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text).ids
@@ -108,9 +156,9 @@ class Words:
         """Ids of a text that continues a line: as within a longer text, without <s> and without a leading space."""
         start = self.ids("\nx")
         whole = self.ids("\nx" + text)
-        if whole[:len(start)] != start:
+        if whole[: len(start)] != start:
             raise ValueError(f"tokens of {text!r} depend on what stands before them")
-        return whole[len(start):]
+        return whole[len(start) :]
 
     def word(self, word: str) -> int:
         return self.vocabulary[SPACE + word]

@@ -172,7 +172,9 @@ class Loss:
         names = ("color", "shape", "size", "texture")
         for i, factor in enumerate((1.0, 1.5, 0.7, 0.7)):
             logits = parts[i][mask]
-            loss = loss + factor * (F.cross_entropy(logits, label[:, i], reduction="none") * weight).sum() / total_weight
+            loss = (
+                loss + factor * (F.cross_entropy(logits, label[:, i], reduction="none") * weight).sum() / total_weight
+            )
             hit = (logits.argmax(-1) == label[:, i]).float()
             meter.add(f"{kind}.{names[i]}", (hit * weight).sum() / total_weight)
         centre = batch.centres.gather(1, owner[..., None].expand(-1, -1, 2))[mask]
@@ -184,7 +186,8 @@ class Loss:
         clear = batch.clear
         loss = loss + 2 * F.binary_cross_entropy_with_logits(parts[6][..., 0][clear], batch.thing[clear].float())
         loss = loss + 2 * F.binary_cross_entropy_with_logits(
-            parts[7][..., 0], batch.anchor, pos_weight=torch.tensor(8.0))
+            parts[7][..., 0], batch.anchor, pos_weight=torch.tensor(8.0)
+        )
 
         # Plateau breakers: a mean over the object must show shape and size early, and patches of an object must
         # find each other. Without them shape stays near chance for hundreds of steps.
@@ -198,7 +201,7 @@ class Loss:
             loss = loss + 0.6 * F.cross_entropy(logits[:, :SHAPES], kinds[:, 1])
             loss = loss + 0.6 * F.cross_entropy(logits[:, SHAPES:], kinds[:, 2])
         meter.add(f"{kind}.pooled", (logits[:, :SHAPES].argmax(-1) == kinds[:, 1]).float().mean())
-        same = (member @ share)  # row i: uniform over the patches of i's object
+        same = member @ share  # row i: uniform over the patches of i's object
         for i in (1, 2):
             look = attentions[i][:, :2].mean(1)[:, 1:, 1:]
             loss = loss - 0.3 * (same * (look + 1e-6).log()).sum() / mask.sum().clamp(min=1)
@@ -233,7 +236,7 @@ def cache_features(tower: Tower, dump: Dump, count: int, path) -> np.ndarray:
         out = np.zeros((count, dump.grid**2, HIDDEN), np.float16)
         for start in range(0, count, 16):
             batch = Batch(dump, np.arange(start, min(start + 16, count)), random, oracle, augment=False)
-            out[start:start + 16] = tower.tokens(batch.patches, batch.positions).numpy()
+            out[start : start + 16] = tower.tokens(batch.patches, batch.positions).numpy()
         np.save(path, out)
     return np.load(path, mmap_mode="r")
 
@@ -253,8 +256,10 @@ def per_object(tower: Tower, dump: Dump, oracle: Oracle, count: int = 60) -> dic
                 if not patches.any():
                     continue
                 total += 1
-                right = [int(parts[i][scene, patches].log_softmax(-1).mean(0).argmax() == batch.attributes[scene, thing, i])
-                         for i in range(4)]
+                right = [
+                    int(parts[i][scene, patches].log_softmax(-1).mean(0).argmax() == batch.attributes[scene, thing, i])
+                    for i in range(4)
+                ]
                 hits += right
                 if batch.attributes[scene, thing, 2] == 0:
                     small, small_total = small + right[1], small_total + 1
@@ -262,9 +267,21 @@ def per_object(tower: Tower, dump: Dump, oracle: Oracle, count: int = 60) -> dic
     return result | {"object.small_shape": small / max(1, small_total)}
 
 
-def train(name: str, work, minutes: float, windows: Dump | None, pictures: Dump, tests: Dump, start=None,
-          whole_share=(0.1, 0.6), lr_muon: float = 0.02, lr_adam: float = 2e-3, seed: int = 0,
-          window_batch: int = 48, picture_batch: int = 10) -> Tower:
+def train(
+    name: str,
+    work,
+    minutes: float,
+    windows: Dump | None,
+    pictures: Dump,
+    tests: Dump,
+    start=None,
+    whole_share=(0.1, 0.6),
+    lr_muon: float = 0.02,
+    lr_adam: float = 2e-3,
+    seed: int = 0,
+    window_batch: int = 48,
+    picture_batch: int = 10,
+) -> Tower:
     """whole_share: share of steps on whole pictures in the first and the last half of the run."""
     torch.manual_seed(seed)
     oracle, tower, meter = Oracle(), Tower(), Meter()

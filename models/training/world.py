@@ -20,8 +20,24 @@ def make_dump(executable: list[str], folder: Path, seed: int, count: int, canvas
     mark = folder / "complete"
     if not mark.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([*executable, "--suite", "train", "--out", str(folder), "--seed", str(seed), "--count",
-                        str(count), "--canvas", str(canvas), "--questions", str(questions)], check=True)
+        subprocess.run(
+            [
+                *executable,
+                "--suite",
+                "train",
+                "--out",
+                str(folder),
+                "--seed",
+                str(seed),
+                "--count",
+                str(count),
+                "--canvas",
+                str(canvas),
+                "--questions",
+                str(questions),
+            ],
+            check=True,
+        )
         mark.touch()
     return folder
 
