@@ -556,6 +556,23 @@ static void rope_row(float *x, const float *angles, int n_heads, int head_dim)
         }
 }
 
+/* On the bits, not by the instruction for it, which takes small numbers for zero: the same everywhere. */
+static inline uint16_t bf16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t rounded = bits + 0x7FFF + (bits >> 16 & 1);
+    uint32_t quiet = bits | 0x400000;
+    return (uint16_t)(((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded) >> 16);
+}
+
+static void bf16_row(uint16_t *y, const float *x, int n, int width)
+{
+    for (int i = 0; i < n; i++)
+        y[i] = bf16_of(x[i]);
+    memset(y + n, 0, (size_t)(width - n) * sizeof *y);
+}
+
 /* ---- the table ------------------------------------------------------------------------------ */
 
 #define TABLE_NAME_(suffix) cpu_kernels_##suffix
@@ -579,4 +596,5 @@ const struct cpu_kernels TABLE_NAME(CPU_KERNELS) = {
     .activate = activate,
     .silu_mul = silu_mul,
     .rope_row = rope_row,
+    .bf16_row = bf16_row,
 };

@@ -78,6 +78,8 @@ struct cpu_kernels {
     void (*activate)(float *y, enum activation kind, size_t n);
     void (*silu_mul)(float *gate, const float *up, size_t n);
     void (*rope_row)(float *x, const float *angles, int n_heads, int head_dim);
+    /* y [width] = x [n] rounded to bf16, to even where two are equally near, then zeros. NaN stays NaN. */
+    void (*bf16_row)(uint16_t *y, const float *x, int n, int width);
 };
 
 extern const struct cpu_kernels cpu_kernels_generic;

@@ -13,6 +13,7 @@ enum { N_BINDINGS = 64 };
 
 /* A thread's memory objects for one shape; the pointers in them are set before each use. */
 struct binding {
+    enum dtype dtype;
     int n_out, n_in, tile_rows;
     dnnl_memory_t x[N_ROWS][N_CHUNK], y[N_ROWS][N_GROUP], scratch;
 };
@@ -68,7 +69,8 @@ void linear_lane_close(struct linear_lane *lane)
 
 static void binding_make(struct binding *binding, const struct packed *w, dnnl_engine_t engine)
 {
-    *binding = (struct binding){.n_out = w->n_out, .n_in = w->n_in, .tile_rows = w->tile_rows};
+    *binding =
+        (struct binding){.dtype = w->dtype, .n_out = w->n_out, .n_in = w->n_in, .tile_rows = w->tile_rows};
     bool ok = true;
     for (int rows = 0; rows < N_ROWS; rows++)
         for (int chunk = 0; chunk < N_CHUNK; chunk++)
@@ -94,7 +96,8 @@ static struct binding *binding_find(struct linear_lane *lane, const struct packe
 {
     for (int i = 0; i < N_BINDINGS && i < lane->n_bindings; i++) {
         struct binding *binding = &lane->bindings[i];
-        if (binding->n_out == w->n_out && binding->n_in == w->n_in && binding->tile_rows == w->tile_rows)
+        if (binding->dtype == w->dtype && binding->n_out == w->n_out && binding->n_in == w->n_in &&
+            binding->tile_rows == w->tile_rows)
             return binding;
     }
     struct binding *binding = &lane->bindings[lane->n_bindings++ % N_BINDINGS];
@@ -103,17 +106,21 @@ static struct binding *binding_find(struct linear_lane *lane, const struct packe
     return binding;
 }
 
-/* y [rows, group] = x · the group's blocks, chunk after chunk; y and x point at the first row. */
-static void group_run(struct linear_lane *lane, float *y, float *x, const struct packed *w, enum rows rows,
-                      int group)
+/* y [rows, group] = x · the group's blocks, chunk after chunk; y points at the first row's first output of
+ * the group, x at the first row. */
+static void group_run(struct linear_lane *lane, float *y, const void *x, const struct packed *w,
+                      enum rows rows, int group)
 {
+    unsigned char *inputs = (unsigned char *)(uintptr_t)x; /* oneDNN's memory knows no const */
+    size_t chunk_bytes = (size_t)w->chunk_inputs * dtype_size(w->dtype);
     struct binding *binding = binding_find(lane, w);
     dnnl_memory_t y_memory = binding->y[rows][group_kind(w, group)];
-    bool ok = dnnl_memory_set_data_handle(y_memory, y + group * w->group_outputs) == dnnl_success;
+    bool ok = dnnl_memory_set_data_handle(y_memory, y) == dnnl_success;
     for (int chunk = 0; chunk < w->n_chunks; chunk++) {
         const struct kernel *kernel = block_kernel(w, rows, group, chunk);
         dnnl_memory_t x_memory = binding->x[rows][chunk_kind(w, chunk)];
-        ok = ok && dnnl_memory_set_data_handle(x_memory, x + chunk * w->chunk_inputs) == dnnl_success;
+        ok =
+            ok && dnnl_memory_set_data_handle(x_memory, inputs + (size_t)chunk * chunk_bytes) == dnnl_success;
         dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, x_memory},
                                        {DNNL_ARG_WEIGHTS, w->blocks[group * w->n_chunks + chunk]},
                                        {DNNL_ARG_DST, y_memory},
@@ -146,20 +153,39 @@ static void grow_floats(float **buffer, size_t *held, size_t n)
     ENSURE(*buffer && "memory for the last tile of a matrix product");
 }
 
-/* The last n < tile_rows rows: through a tile of their own with zeros below. */
-static void group_run_padded(struct linear_lane *lane, float *y, const float *x, const struct packed *w,
-                             int group, int n)
+/* The first n rows of a tile that is computed in memory of the lane and copied: y points at the group's first
+ * output. */
+static void group_run_aside(struct linear_lane *lane, float *y, const void *x, const struct packed *w,
+                            int group, int n)
 {
-    size_t n_in = (size_t)w->n_in, n_out = (size_t)w->n_out, tile_rows = (size_t)w->tile_rows;
-    size_t first = (size_t)(group * w->group_outputs),
-           n_outputs = (size_t)group_size(w, group_kind(w, group));
-    grow_floats(&lane->x_padded, &lane->x_floats, tile_rows * n_in);
-    grow_floats(&lane->y_padded, &lane->y_floats, tile_rows * n_out);
-    memcpy(lane->x_padded, x, (size_t)n * n_in * sizeof(float));
-    memset(lane->x_padded + (size_t)n * n_in, 0, (tile_rows - (size_t)n) * n_in * sizeof(float));
-    group_run(lane, lane->y_padded, lane->x_padded, w, ROWS_TILE, group);
+    enum group kind = group_kind(w, group);
+    size_t n_outputs = (size_t)group_size(w, kind), stride = (size_t)y_stride(w, kind);
+    grow_floats(&lane->y_padded, &lane->y_floats, (size_t)w->tile_rows * stride);
+    group_run(lane, lane->y_padded, x, w, ROWS_TILE, group);
     for (size_t i = 0; i < (size_t)n; i++)
-        memcpy(y + i * n_out + first, lane->y_padded + i * n_out + first, n_outputs * sizeof(float));
+        memcpy(y + i * (size_t)w->n_out, lane->y_padded + i * stride, n_outputs * sizeof *y);
+}
+
+/* The last n < tile_rows f32 rows with zeros below. */
+static const float *rows_padded(struct linear_lane *lane, const float *x, const struct packed *w, int n)
+{
+    size_t n_in = (size_t)w->n_in, tile_rows = (size_t)w->tile_rows;
+    grow_floats(&lane->x_padded, &lane->x_floats, tile_rows * n_in);
+    memcpy(lane->x_padded, x, (size_t)n * n_in * sizeof *x);
+    memset(lane->x_padded + (size_t)n * n_in, 0, (tile_rows - (size_t)n) * n_in * sizeof *x);
+    return lane->x_padded;
+}
+
+int linear_round_width(const struct weight *weight)
+{
+    const struct packed *w = weight->packed;
+    return w->dtype == DTYPE_F32 ? 0 : w->n_in;
+}
+
+int linear_round_rows(const struct weight *weight, int n)
+{
+    const struct packed *w = weight->packed;
+    return round_up(n, w->tile_rows);
 }
 
 int linear_tasks(const struct weight *weight, int n)
@@ -169,18 +195,21 @@ int linear_tasks(const struct weight *weight, int n)
 }
 
 /* Tiles of one group follow each other, so that its blocks stay in the cache. */
-void linear_task(struct linear_lane *lane, float *y, const float *x, const struct weight *weight,
+void linear_task(struct linear_lane *lane, float *y, const void *x, const struct weight *weight,
                  const float *bias, int n, int task)
 {
     const struct packed *w = weight->packed;
     int n_tiles = divide_up(n, w->tile_rows), group = task / n_tiles, first = task % n_tiles * w->tile_rows;
     int n_rows = n - first < w->tile_rows ? n - first : w->tile_rows;
+    const void *rows = (const unsigned char *)x + (size_t)first * (size_t)w->n_in * dtype_size(w->dtype);
     y += (size_t)first * (size_t)w->n_out;
-    x += (size_t)first * (size_t)w->n_in;
-    if (n_rows == w->tile_rows)
-        group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_TILE, group); /* oneDNN's memory knows no const */
+    float *outputs = y + group * w->group_outputs;
+    if (w->dtype != DTYPE_F32)
+        group_run_aside(lane, outputs, rows, w, group, n_rows);
+    else if (n_rows < w->tile_rows)
+        group_run_aside(lane, outputs, rows_padded(lane, rows, w, n_rows), w, group, n_rows);
     else
-        group_run_padded(lane, y, x, w, group, n_rows);
+        group_run(lane, outputs, rows, w, ROWS_TILE, group);
     add_bias(y, bias, w, group, n_rows);
 }
 
@@ -204,13 +233,13 @@ static void group_run_row(const struct cpu_kernels *kernels, float *y, const flo
     }
 }
 
-void linear_row_task(struct linear_lane *lane, const struct cpu_kernels *kernels, float *y, const float *x,
+void linear_row_task(struct linear_lane *lane, const struct cpu_kernels *kernels, float *y, const void *x,
                      const struct weight *weight, const float *bias, int task)
 {
     const struct packed *w = weight->packed;
-    if (w->is_plain)
+    if (row_is_ours(w))
         group_run_row(kernels, y, x, w, task);
     else
-        group_run(lane, y, (float *)(uintptr_t)x, w, ROWS_ONE, task);
+        group_run(lane, y + task * w->group_outputs, x, w, ROWS_ONE, task);
     add_bias(y, bias, w, task, 1);
 }

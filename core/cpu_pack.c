@@ -7,7 +7,10 @@
  *
  * Groups of outputs are the unit of work beside the tile: a decode step has one row and several groups.
  * Chunks of inputs, added up in rising order, are for oneDNN's plain kernels, which keep their speed only up
- * to some 400 outputs and 640 inputs. The cut depends on the shape alone, never on threads. */
+ * to some 400 outputs and 640 inputs. The cut depends on the shape alone, never on threads.
+ *
+ * bf16 needs a CPU with AVX512_BF16: oneDNN takes any AVX-512 for it, but imitates the instructions there and
+ * is slower than in f32. */
 #include "cpu_linear.h"
 
 #include <pthread.h>
@@ -59,21 +62,38 @@ void linear_thread_start(void)
     omp_set_num_threads(1); /* per thread in OpenMP; the pool spreads the work instead */
 }
 
+enum status linear_dtype_check(enum dtype dtype, struct error *err)
+{
+    enum { NEEDED = dnnl_cpu_isa_avx512_core_bf16 }; /* a set of bits */
+    if (dtype == DTYPE_F32 || (dtype == DTYPE_BF16 && (dnnl_get_effective_cpu_isa() & NEEDED) == NEEDED))
+        return OK;
+    if (dtype == DTYPE_BF16)
+        return fail(err, NO_MACHINE,
+                    "dtype bf16: this CPU has no AVX512_BF16 instructions, or ONEDNN_MAX_CPU_ISA hides them; "
+                    "use --dtype f32");
+    return fail(err, NO_MACHINE, "dtype f16: the cpu backend computes in f32 or bf16; use --dtype f32");
+}
+
 /* ---- kernels -------------------------------------------------------------------------------- */
+
+static dnnl_data_type_t dnnl_dtype(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 ? dnnl_f32 : dnnl_bf16;
+}
 
 /* One primitive; `block` is the layout of the weights, or NULL to ask for oneDNN's own. *out stays empty
  * where oneDNN has nothing for that layout. */
-static enum status kernel_make(struct kernel *out, int n, int n_inputs, int n_outputs, int x_stride,
-                               int y_stride, bool accumulate, const dnnl_memory_desc_t *block,
+static enum status kernel_make(struct kernel *out, enum dtype dtype, int n, int n_inputs, int n_outputs,
+                               int x_stride, int stride, bool accumulate, const dnnl_memory_desc_t *block,
                                struct error *err)
 {
     struct kernel kernel = {0};
     dnnl_memory_desc_t any;
-    TRY_DNNL(dnnl_memory_desc_init_by_strides(&kernel.x, 2, (dnnl_dims_t){n, n_inputs}, dnnl_f32,
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(&kernel.x, 2, (dnnl_dims_t){n, n_inputs}, dnnl_dtype(dtype),
                                               (dnnl_dims_t){x_stride, 1}));
     TRY_DNNL(dnnl_memory_desc_init_by_strides(&kernel.y, 2, (dnnl_dims_t){n, n_outputs}, dnnl_f32,
-                                              (dnnl_dims_t){y_stride, 1}));
-    TRY_DNNL(dnnl_memory_desc_init_by_tag(&any, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32,
+                                              (dnnl_dims_t){stride, 1}));
+    TRY_DNNL(dnnl_memory_desc_init_by_tag(&any, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_dtype(dtype),
                                           dnnl_format_tag_any));
 
     dnnl_matmul_desc_t matmul;
@@ -112,21 +132,23 @@ static enum status kernel_make(struct kernel *out, int n, int n_inputs, int n_ou
     return OK;
 }
 
-/* The kernels of one kind of block: a tile and, unless blocks are plain, one row in the tile's layout. */
+/* The kernels of one kind of block: a tile and, unless our own does it, one row in the tile's layout. */
 static enum status kernels_make(struct packed *w, enum chunk chunk, enum group group, struct error *err)
 {
     struct kernel *tile = &w->kernels[ROWS_TILE][chunk][group], *one = &w->kernels[ROWS_ONE][chunk][group];
-    int n_inputs = chunk_size(w, chunk), n_outputs = group_size(w, group);
+    int n_inputs = chunk_size(w, chunk), n_outputs = group_size(w, group), stride = y_stride(w, group);
     bool accumulate = chunk != CHUNK_FIRST;
     dnnl_memory_desc_t plain;
-    TRY_DNNL(dnnl_memory_desc_init_by_tag(&plain, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_f32, dnnl_ab));
-    TRY(kernel_make(tile, w->tile_rows, n_inputs, n_outputs, w->n_in, w->n_out, accumulate,
+    TRY_DNNL(dnnl_memory_desc_init_by_tag(&plain, 2, (dnnl_dims_t){n_inputs, n_outputs}, dnnl_dtype(w->dtype),
+                                          dnnl_ab));
+    TRY(kernel_make(tile, w->dtype, w->tile_rows, n_inputs, n_outputs, w->n_in, stride, accumulate,
                     w->is_plain ? &plain : NULL, err));
-    if (!w->is_plain)
-        TRY(kernel_make(one, 1, n_inputs, n_outputs, w->n_in, w->n_out, accumulate, &tile->block, err));
-    if (!tile->primitive || (!w->is_plain && !one->primitive))
-        return fail(err, NO_MACHINE, "oneDNN has no f32 kernel for %d × %d weights; use --device ref",
-                    n_outputs, n_inputs);
+    if (tile->primitive && !row_is_ours(w))
+        TRY(kernel_make(one, w->dtype, 1, n_inputs, n_outputs, w->n_in, stride, accumulate, &tile->block,
+                        err));
+    if (!tile->primitive || (!row_is_ours(w) && !one->primitive))
+        return fail(err, NO_MACHINE, "oneDNN has no %s kernel for %d × %d weights; use --device ref",
+                    w->dtype == DTYPE_F32 ? "f32" : "bf16", n_outputs, n_inputs);
     for (int rows = 0; rows < N_ROWS; rows++)
         if (w->kernels[rows][chunk][group].scratch_bytes > w->scratch_bytes)
             w->scratch_bytes = w->kernels[rows][chunk][group].scratch_bytes;
@@ -159,33 +181,44 @@ static enum status kernels_make_all(struct packed *w, struct error *err)
 
 /* ---- row invariance ------------------------------------------------------------------------- */
 
-static void fill(float *to, uint64_t stream, size_t n)
+static void fill(void *to, enum dtype dtype, uint64_t stream, size_t n)
 {
     uint64_t bits = rng_u64(1, 0, stream, 0); /* then a cheap sequence: a model packs hundreds of weights */
-    for (size_t i = 0; i < n; i++, bits = bits * 0x5851F42D4C957F2Du + 0x14057B7EF767814Fu)
-        to[i] = (float)(bits >> 40) * 0x1p-24f - 0.5f;
+    for (size_t i = 0; i < n; i++, bits = bits * 0x5851F42D4C957F2Du + 0x14057B7EF767814Fu) {
+        float value = (float)(bits >> 40) * 0x1p-24f - 0.5f;
+        uint32_t word;
+        memcpy(&word, &value, sizeof word);
+        if (dtype == DTYPE_F32)
+            ((float *)to)[i] = value;
+        else
+            ((uint16_t *)to)[i] = (uint16_t)(word >> 16);
+    }
 }
 
-/* Row i of `to` is row i + rotation of `rows` [n_rows, d]; rows of `to` are `stride` apart. */
-static void copy_rotated(float *to, const float *rows, int rotation, int n_rows, int d, int stride)
+/* Row i of `to` is row i + rotation of `rows` [n_rows, row_bytes]; rows of `to` are stride_bytes apart. */
+static void copy_rotated(void *to, const void *rows, int rotation, int n_rows, size_t row_bytes,
+                         size_t stride_bytes)
 {
     for (int i = 0; i < n_rows; i++)
-        memcpy(to + (size_t)i * (size_t)stride, rows + (size_t)((i + rotation) % n_rows) * (size_t)d,
-               (size_t)d * sizeof *to);
+        memcpy((unsigned char *)to + (size_t)i * stride_bytes,
+               (const unsigned char *)rows + (size_t)((i + rotation) % n_rows) * row_bytes, row_bytes);
 }
 
 struct trial {
     dnnl_stream_t stream;
     dnnl_memory_t x, y, block, scratch;
-    float *x_rows, *y_rows; /* what the kernel reads and adds to, strided as in a product */
-    float *x_source, *y_source, *expected;
+    void *x_rows, *x_source;             /* of the weights' dtype */
+    float *y_rows, *y_source, *expected; /* x_rows, y_rows: what the kernel reads and adds to, strided */
 };
 
 static enum status trial_run(struct trial *t, const struct packed *w, const struct kernel *kernel,
-                             int rotation, int n_inputs, int n_outputs, struct error *err)
+                             int rotation, struct error *err)
 {
-    copy_rotated(t->x_rows, t->x_source, rotation, w->tile_rows, n_inputs, w->n_in);
-    copy_rotated(t->y_rows, t->y_source, rotation, w->tile_rows, n_outputs, w->n_out);
+    size_t n_inputs = (size_t)kernel->x.dims[1], n_outputs = (size_t)kernel->y.dims[1];
+    size_t x_size = dtype_size(w->dtype), stride = (size_t)kernel->y.format_desc.blocking.strides[0];
+    copy_rotated(t->x_rows, t->x_source, rotation, w->tile_rows, n_inputs * x_size, (size_t)w->n_in * x_size);
+    copy_rotated(t->y_rows, t->y_source, rotation, w->tile_rows, n_outputs * sizeof(float),
+                 stride * sizeof(float));
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, t->x},
                                    {DNNL_ARG_WEIGHTS, t->block},
                                    {DNNL_ARG_DST, t->y},
@@ -201,26 +234,25 @@ static enum status trial_compare(bool *holds, struct trial *t, const struct pack
                                  const struct kernel *kernel, struct error *err)
 {
     static const int ROTATIONS[N_ROTATIONS] = {1, 2, 3, 7, 24};
-    int n_inputs = (int)kernel->x.dims[1], n_outputs = (int)kernel->y.dims[1];
-    size_t y_floats = (size_t)w->tile_rows * (size_t)w->n_out;
+    size_t n_inputs = (size_t)kernel->x.dims[1], n_outputs = (size_t)kernel->y.dims[1];
+    size_t stride = (size_t)kernel->y.format_desc.blocking.strides[0], n_rows = (size_t)w->tile_rows;
     void *block;
     TRY_DNNL(dnnl_memory_create(&t->x, &kernel->x, engine, t->x_rows));
     TRY_DNNL(dnnl_memory_create(&t->y, &kernel->y, engine, t->y_rows));
     TRY_DNNL(dnnl_memory_create(&t->block, &kernel->block, engine, DNNL_MEMORY_ALLOCATE));
     TRY_DNNL(dnnl_memory_get_data_handle(t->block, &block));
-    fill(block, 0, dnnl_memory_desc_get_size(&kernel->block) / sizeof(float));
-    fill(t->x_source, 1, (size_t)w->tile_rows * (size_t)n_inputs);
-    fill(t->y_source, 2, (size_t)w->tile_rows * (size_t)n_outputs);
+    fill(block, w->dtype, 0, dnnl_memory_desc_get_size(&kernel->block) / dtype_size(w->dtype));
+    fill(t->x_source, w->dtype, 1, n_rows * n_inputs);
+    fill(t->y_source, DTYPE_F32, 2, n_rows * n_outputs);
 
-    TRY(trial_run(t, w, kernel, 0, n_inputs, n_outputs, err));
-    memcpy(t->expected, t->y_rows, y_floats * sizeof(float));
+    TRY(trial_run(t, w, kernel, 0, err));
+    memcpy(t->expected, t->y_rows, n_rows * stride * sizeof(float));
     *holds = true;
     for (int r = 0; r < N_ROTATIONS && *holds; r++) {
-        TRY(trial_run(t, w, kernel, ROTATIONS[r], n_inputs, n_outputs, err));
-        for (int i = 0; i < w->tile_rows; i++)
-            if (memcmp(t->y_rows + (size_t)i * (size_t)w->n_out,
-                       t->expected + (size_t)((i + ROTATIONS[r]) % w->tile_rows) * (size_t)w->n_out,
-                       (size_t)n_outputs * sizeof(float)) != 0)
+        TRY(trial_run(t, w, kernel, ROTATIONS[r], err));
+        for (size_t i = 0; i < n_rows; i++)
+            if (memcmp(t->y_rows + i * stride, t->expected + (i + (size_t)ROTATIONS[r]) % n_rows * stride,
+                       n_outputs * sizeof(float)) != 0)
                 *holds = false;
     }
     return OK;
@@ -229,7 +261,7 @@ static enum status trial_compare(bool *holds, struct trial *t, const struct pack
 static enum status kernel_try_rows(bool *holds, const struct packed *w, const struct kernel *kernel,
                                    struct error *err)
 {
-    size_t x_bytes = (size_t)w->tile_rows * (size_t)w->n_in * sizeof(float);
+    size_t x_bytes = (size_t)w->tile_rows * (size_t)w->n_in * dtype_size(w->dtype);
     size_t y_bytes = (size_t)w->tile_rows * (size_t)w->n_out * sizeof(float);
     struct trial t = {.x_rows = memory_zero(x_bytes, 1),
                       .y_rows = memory_zero(y_bytes, 1),
@@ -260,13 +292,15 @@ exit:
     return status;
 }
 
-/* Kernels for the first tile height at which every row of every kernel holds. */
+/* Kernels for the first tile height at which every row of every kernel holds. AMX works on 32 rows at a time,
+ * so for bf16 a multiple of them comes first. */
 static enum status tile_choose(struct packed *w, struct error *err)
 {
-    static const int HEIGHTS[] = {48, 96, 64, 192};
-    for (size_t i = 0; i < sizeof HEIGHTS / sizeof HEIGHTS[0]; i++) {
+    enum { N_HEIGHTS = 4 };
+    static const int F32[N_HEIGHTS] = {48, 96, 64, 192}, BF16[N_HEIGHTS] = {64, 128, 48, 192};
+    for (int i = 0; i < N_HEIGHTS; i++) {
         bool holds = true;
-        w->tile_rows = HEIGHTS[i];
+        w->tile_rows = w->dtype == DTYPE_F32 ? F32[i] : BF16[i];
         TRY(kernels_make_all(w, err));
         for (int chunk = 0; chunk < N_CHUNK && holds; chunk++)
             for (int group = 0; group < N_GROUP && holds; group++)
@@ -286,13 +320,15 @@ static enum status tile_choose(struct packed *w, struct error *err)
 
 /* Whether blocks are to be plain: oneDNN has no layout of its own for a tile, or cannot multiply one row by
  * it. */
-static enum status layout_choose(bool *is_plain, bool *is_gemm, int n_out, int n_in, struct error *err)
+static enum status layout_choose(bool *is_plain, bool *is_gemm, enum dtype dtype, int n_out, int n_in,
+                                 struct error *err)
 {
     struct kernel tile = {0}, one = {0};
     int n_outputs = n_out < GROUP_OUTPUTS ? n_out : GROUP_OUTPUTS;
-    TRY(kernel_make(&tile, 48, n_in, n_outputs, n_in, n_out, false, NULL, err));
+    int stride = dtype == DTYPE_F32 ? n_out : n_outputs;
+    TRY(kernel_make(&tile, dtype, 48, n_in, n_outputs, n_in, stride, false, NULL, err));
     if (tile.maker == MAKER_PACKED)
-        TRY(kernel_make(&one, 1, n_in, n_outputs, n_in, n_out, false, &tile.block, err));
+        TRY(kernel_make(&one, dtype, 1, n_in, n_outputs, n_in, stride, false, &tile.block, err));
     *is_gemm = tile.maker == MAKER_GEMM;
     *is_plain = one.maker != MAKER_PACKED;
     dnnl_primitive_destroy(tile.primitive);
@@ -303,7 +339,8 @@ static enum status layout_choose(bool *is_plain, bool *is_gemm, int n_out, int n
 static enum status cut(struct packed *w, int n_out, int n_in, struct error *err)
 {
     bool is_gemm;
-    TRY(layout_choose(&w->is_plain, &is_gemm, n_out, n_in, err));
+    n_in = w->dtype == DTYPE_F32 ? n_in : round_up(n_in, BF16_INPUTS);
+    TRY(layout_choose(&w->is_plain, &is_gemm, w->dtype, n_out, n_in, err));
     w->n_out = n_out;
     w->n_in = n_in;
     w->n_groups = divide_up(n_out, GROUP_OUTPUTS);
@@ -363,18 +400,27 @@ static enum status block_fill(dnnl_memory_t block, dnnl_stream_t stream, const s
     return OK;
 }
 
+/* The group's weights to rows [outputs, w->n_in]. n_in: inputs of the tensor. */
+static void rows_fill(float *rows, const struct packed *w, const struct weights_tensor *tensor, int n_in,
+                      int group)
+{
+    for (int i = 0; i < group_size(w, group_kind(w, group)); i++, rows += w->n_in) {
+        weights_to_f32(rows, tensor, (int64_t)(group * w->group_outputs + i) * n_in, n_in);
+        memset(rows + n_in, 0, (size_t)(w->n_in - n_in) * sizeof *rows);
+    }
+}
+
 static enum status blocks_fill(struct packed *w, dnnl_stream_t stream, float *rows,
-                               const struct weights_tensor *tensor, struct error *err)
+                               const struct weights_tensor *tensor, int n_in, struct error *err)
 {
     unsigned char *at = w->memory;
     for (int group = 0; group < w->n_groups; group++) {
-        int64_t first = (int64_t)group * w->group_outputs * w->n_in;
-        weights_to_f32(rows, tensor, first, (int64_t)group_size(w, group_kind(w, group)) * w->n_in);
+        rows_fill(rows, w, tensor, n_in, group);
         for (int chunk = 0; chunk < w->n_chunks; chunk++) {
             dnnl_memory_t *block = &w->blocks[group * w->n_chunks + chunk];
             const struct kernel *kernel = block_kernel(w, ROWS_TILE, group, chunk);
             TRY_DNNL(dnnl_memory_create(block, &kernel->block, engine, at));
-            if (w->is_plain)
+            if (row_is_ours(w))
                 block_fill_plain((float *)(void *)at, rows + chunk * w->chunk_inputs,
                                  (size_t)kernel->block.dims[0], (size_t)kernel->block.dims[1],
                                  (size_t)w->n_in);
@@ -399,19 +445,21 @@ static void packed_free(struct packed *w)
 }
 
 enum status linear_pack(struct weight *out, const struct weights_tensor *tensor, int n_out, int n_in,
-                        struct error *err)
+                        enum dtype dtype, struct error *err)
 {
     ENSURE(n_out > 0 && n_in > 0 && tensor->n_elements == (int64_t)n_out * n_in);
+    TRY(linear_dtype_check(dtype, err));
     dnnl_engine_t same;
     TRY(packed_engine(&same, err)); /* sets `engine` */
     linear_thread_start();
     enum status status = OK;
-    size_t n_bytes = 0, row_bytes = (size_t)n_in * sizeof(float);
+    size_t n_bytes = 0;
     float *rows = NULL;
     dnnl_stream_t stream = NULL;
     struct packed *w = memory_zero(1, sizeof *w);
     if (!w)
         return memory_failed(err, tensor->name, sizeof *w);
+    w->dtype = dtype;
     TRY_GOTO(status, cut(w, n_out, n_in, err));
     TRY_GOTO(status, tile_choose(w, err));
 
@@ -419,13 +467,13 @@ enum status linear_pack(struct weight *out, const struct weights_tensor *tensor,
         n_bytes += group_bytes(w, group);
     w->blocks = memory_zero((size_t)w->n_groups * (size_t)w->n_chunks, sizeof *w->blocks);
     w->memory = ops_cpu.alloc(n_bytes);
-    rows = memory_alloc((size_t)w->group_outputs, row_bytes);
+    rows = memory_alloc((size_t)w->group_outputs, (size_t)w->n_in * sizeof *rows);
     if (!w->blocks || !w->memory || !rows ||
         dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
         TRY_GOTO(status, memory_failed(err, tensor->name, n_bytes));
-    if (!w->is_plain)
+    if (!row_is_ours(w))
         memset(w->memory, 0, n_bytes); /* layouts may have padding that is read */
-    TRY_GOTO(status, blocks_fill(w, stream, rows, tensor, err));
+    TRY_GOTO(status, blocks_fill(w, stream, rows, tensor, n_in, err));
     *out = (struct weight){.n_out = n_out, .n_in = n_in, .n_bytes = n_bytes, .packed = w};
     w = NULL;
 exit:

@@ -3,7 +3,12 @@
  *
  * W [n_out, n_in] is cut into groups of outputs and chunks of inputs; block (group, chunk) is a matrix
  * [inputs, outputs] in a layout of oneDNN's choice. All but the last group, and all but the last chunk, have
- * one size, so few kernels serve all blocks. */
+ * one size, so few kernels serve all blocks.
+ *
+ * W is f32 or bf16, and so is what it multiplies; sums and y are f32. oneDNN 2.6 has its fast bf16 kernels
+ * (brgemm, on AMX where there is one) for dense matrices alone, so a tile of bf16 products writes a group's
+ * outputs side by side into memory of its thread, and they are copied to y. Inputs of bf16 products are
+ * filled up with zeros to whole blocks of 32, which spares the kernels for edges. */
 #ifndef WINNOW_CPU_PACKED_H
 #define WINNOW_CPU_PACKED_H
 
@@ -13,6 +18,7 @@
 #include <dnnl.h>
 
 #include "error.h"
+#include "weights.h"
 
 enum rows { ROWS_TILE, ROWS_ONE, N_ROWS };
 enum chunk { CHUNK_FIRST, CHUNK_MIDDLE, CHUNK_LAST, N_CHUNK }; /* all but the first add to y */
@@ -28,11 +34,14 @@ struct kernel {
     size_t block_bytes, scratch_bytes;
 };
 
+enum { BF16_INPUTS = 32 }; /* inputs of bf16 products come in multiples of it */
+
 struct packed {
-    int n_out, n_in;
+    enum dtype dtype; /* DTYPE_F32 or DTYPE_BF16 */
+    int n_out, n_in;  /* n_in with the zeros, if any */
     int tile_rows;
     int n_chunks, chunk_inputs, n_groups, group_outputs; /* the last ones may be smaller */
-    bool is_plain; /* blocks are plain matrices [inputs, outputs]: a single row runs on our own kernel */
+    bool is_plain; /* blocks are plain matrices [inputs, outputs]: a single f32 row runs on our own kernel */
     struct kernel kernels[N_ROWS][N_CHUNK][N_GROUP];
     size_t scratch_bytes;  /* of the greediest kernel */
     dnnl_memory_t *blocks; /* [n_groups, n_chunks] */
@@ -68,6 +77,17 @@ static inline enum group group_kind(const struct packed *w, int group)
 static inline int group_size(const struct packed *w, enum group kind)
 {
     return kind == GROUP_LAST ? w->n_out - (w->n_groups - 1) * w->group_outputs : w->group_outputs;
+}
+
+/* From one row of a tile of y to the next. */
+static inline int y_stride(const struct packed *w, enum group kind)
+{
+    return w->dtype == DTYPE_F32 ? w->n_out : group_size(w, kind);
+}
+
+static inline bool row_is_ours(const struct packed *w)
+{
+    return w->is_plain && w->dtype == DTYPE_F32;
 }
 
 static inline bool has_kernel(const struct packed *w, enum chunk chunk, enum group group)

@@ -86,9 +86,10 @@ enum status load_weight(struct weight *out, struct loader *loader, const char *n
     struct weights_tensor tensor;
     float *values;
     TRY(tensor_get(&tensor, &values, loader, name, rank, shape, err));
-    enum status status =
-        loader->vlm->ops->weight_pack(out, &tensor, (int)shape[0], (int)(tensor.n_elements / shape[0]), err);
-    loader->vlm->weight_bytes += status == OK ? out->n_bytes : 0;
+    struct vlm *vlm = loader->vlm;
+    enum status status = vlm->ops->weight_pack(out, &tensor, (int)shape[0],
+                                               (int)(tensor.n_elements / shape[0]), vlm->dtype, err);
+    vlm->weight_bytes += status == OK ? out->n_bytes : 0;
     tensor_done(loader, &tensor, values);
     return status;
 }

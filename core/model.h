@@ -41,6 +41,7 @@ struct llama {
 
 struct vlm {
     const struct ops *ops;
+    enum dtype dtype; /* of packed weights and of what they multiply */
     struct vlm_config config;
     struct tokenizer *tokenizer;
     struct processor processor;

@@ -74,14 +74,17 @@ struct ops {
     void (*download)(struct compute *c, void *host, const void *from, size_t n_bytes); /* waits */
     void (*copy)(struct compute *c, void *to, const void *from, size_t n_bytes);
 
-    /* Packs a tensor of a checkpoint viewed as [n_out, n_in]. Owned by the caller (weight_free). */
+    /* Whether products can be had in `dtype` on this machine; if not, what it lacks and what to do. */
+    enum status (*dtype_check)(enum dtype dtype, struct error *err);
+    /* Packs a tensor of a checkpoint viewed as [n_out, n_in], rounded to dtype (F32 or BF16). Owned by the
+     * caller (weight_free). */
     enum status (*weight_pack)(struct weight *out, const struct weights_tensor *tensor, int n_out, int n_in,
-                               struct error *err);
+                               enum dtype dtype, struct error *err);
     void (*weight_free)(struct weight *weight);
 
     /* ---- dense ------------------------------------------------------------------------------ */
-    /* y [n, n_out] = x [n, n_in] · Wᵀ (+ bias [n_out] where not NULL). y must not overlap x. n·n_out·n_in
-     * MACs */
+    /* y [n, n_out] = x [n, n_in] · Wᵀ (+ bias [n_out] where not NULL). y must not overlap x. Where W is BF16,
+     * x is rounded to it too; sums and y are f32 whatever W is. n·n_out·n_in MACs */
     void (*linear)(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias,
                    int n);
     /* The same for one row of a decode step or the LM head. */
@@ -146,9 +149,9 @@ struct ops {
     int32_t (*argmax)(struct compute *c, const float *x, int n);
 
     /* ---- measurement ------------------------------------------------------------------------ */
-    /* FLOP/s of the backend's own library on one product [m, k]·[k, n] with all threads, the best of several
-     * runs: what the machine gives, for rooflines. 0 when it cannot be had. */
-    double (*gemm_rate)(struct compute *c, int m, int n, int k);
+    /* FLOP/s of the backend's own library on one product [m, k]·[k, n] of dtype with all threads, the best of
+     * several runs: what the machine gives, for rooflines. 0 when it cannot be had. */
+    double (*gemm_rate)(struct compute *c, enum dtype dtype, int m, int n, int k);
 };
 
 /* Backends compiled in, by name; NULL when there is none of that name. */

@@ -79,7 +79,7 @@ static void weight_input(struct side *side, int n_out, int n_in)
                                     .n_elements = (int64_t)n_out * n_in,
                                     .data = (const unsigned char *)host,
                                     .n_bytes = area(n_out, n_in) * sizeof *host};
-    if (side->ops->weight_pack(&side->weight, &tensor, n_out, n_in, &side->err) != OK)
+    if (side->ops->weight_pack(&side->weight, &tensor, n_out, n_in, DTYPE_F32, &side->err) != OK)
         side->failed = true;
     free(host);
 }

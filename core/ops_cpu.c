@@ -173,11 +173,39 @@ void cpu_split(struct compute *c, size_t n, size_t width, void (*run)(void *, si
 
 /* ---- dense ---------------------------------------------------------------------------------- */
 
+struct round_args {
+    const struct cpu_kernels *kernels;
+    uint16_t *y;
+    const float *x;
+    int n, n_in, width; /* rows of x; inputs of x and of y */
+};
+
+static void round_run(void *context, size_t first, size_t n)
+{
+    const struct round_args *a = context;
+    for (size_t i = first; i < first + n; i++)
+        a->kernels->bf16_row(a->y + i * (size_t)a->width, a->x + i * (size_t)a->n_in,
+                             i < (size_t)a->n ? a->n_in : 0, a->width);
+}
+
+/* The n rows of x as w multiplies them: themselves, or n_rows rounded ones in memory of the session. */
+static const void *inputs_of(struct compute *c, const float *x, const struct weight *w, int n, int n_rows)
+{
+    int width = linear_round_width(w);
+    if (width == 0)
+        return x;
+    struct round_args args = {.kernels = cpu_of(c)->kernels, .x = x, .n = n, .n_in = w->n_in, .width = width};
+    args.y = cpu_work(cpu_of(c), (size_t)n_rows * (size_t)width * sizeof *args.y);
+    cpu_split(c, (size_t)n_rows, (size_t)width, round_run, &args);
+    return args.y;
+}
+
 struct linear_args {
     const struct cpu_kernels *kernels;
     struct linear_lane **lanes;
     float *y;
-    const float *x, *bias;
+    const void *x; /* rows as the weight takes them */
+    const float *bias;
     const struct weight *w;
     int n;
 };
@@ -197,9 +225,10 @@ static void linear_row_run(void *context, int task, int thread)
 static void cpu_linear(struct compute *c, float *y, const float *x, const struct weight *w, const float *bias,
                        int n)
 {
-    struct linear_args args = {.lanes = cpu_of(c)->lanes, .y = y, .x = x, .bias = bias, .w = w, .n = n};
+    struct linear_args args = {.lanes = cpu_of(c)->lanes, .y = y, .bias = bias, .w = w, .n = n};
     if (n == 0)
         return;
+    args.x = inputs_of(c, x, w, n, linear_round_rows(w, n));
     linear_thread_start(); /* the session may have moved to another thread since it was opened */
     threads_run(cpu_of(c)->threads, linear_tasks(w, n), linear_run, &args);
     c->macs += (uint64_t)n * (uint64_t)w->n_out * (uint64_t)w->n_in;
@@ -211,7 +240,7 @@ static void cpu_linear_row(struct compute *c, float *y, const float *x, const st
     struct linear_args args = {.kernels = cpu_of(c)->kernels,
                                .lanes = cpu_of(c)->lanes,
                                .y = y,
-                               .x = x,
+                               .x = inputs_of(c, x, w, 1, 1),
                                .bias = bias,
                                .w = w,
                                .n = 1};
@@ -476,6 +505,7 @@ const struct ops ops_cpu = {
     .upload = cpu_move,
     .download = cpu_move,
     .copy = cpu_move,
+    .dtype_check = linear_dtype_check,
     .weight_pack = linear_pack,
     .weight_free = linear_free,
     .linear = cpu_linear,

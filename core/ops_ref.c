@@ -52,10 +52,19 @@ static void ref_move(struct compute *c, void *to, const void *from, size_t n_byt
         memcpy(to, from, n_bytes);
 }
 
+static enum status ref_dtype_check(enum dtype dtype, struct error *err)
+{
+    return dtype == DTYPE_F32
+               ? OK
+               : fail(err, NO_MACHINE, "dtype %s: the ref backend computes in f32; use --dtype f32",
+                      dtype == DTYPE_BF16 ? "bf16" : "f16");
+}
+
 static enum status ref_weight_pack(struct weight *out, const struct weights_tensor *tensor, int n_out,
-                                   int n_in, struct error *err)
+                                   int n_in, enum dtype dtype, struct error *err)
 {
     ENSURE(n_out > 0 && n_in > 0 && tensor->n_elements == (int64_t)n_out * n_in);
+    TRY(ref_dtype_check(dtype, err));
     size_t n_bytes = (size_t)n_out * (size_t)n_in * sizeof(float);
     float *packed = ref_alloc(n_bytes);
     if (!packed)
@@ -414,9 +423,10 @@ static int32_t ref_argmax(struct compute *c, const float *x, int n)
     return best;
 }
 
-static double ref_gemm_rate(struct compute *c, int m, int n, int k)
+static double ref_gemm_rate(struct compute *c, enum dtype dtype, int m, int n, int k)
 {
     (void)c;
+    (void)dtype;
     (void)m;
     (void)n;
     (void)k;
@@ -432,6 +442,7 @@ const struct ops ops_ref = {
     .upload = ref_move,
     .download = ref_move,
     .copy = ref_move,
+    .dtype_check = ref_dtype_check,
     .weight_pack = ref_weight_pack,
     .weight_free = ref_weight_free,
     .linear = ref_linear,

@@ -409,19 +409,19 @@ struct plan_input vlm_plan_input(const struct vlm_config *config, int n_visual, 
 
 /* ---- the model ------------------------------------------------------------------------------ */
 
-static enum status backend_choose(const struct ops **out, const struct vlm_options *options,
-                                  struct error *err)
+static enum status backend_choose(struct vlm *vlm, const struct vlm_options *options, struct error *err)
 {
+    static const enum dtype DTYPES[] = {[DTYPE_AUTO] = DTYPE_F32,
+                                        [DTYPE_CHOICE_F32] = DTYPE_F32,
+                                        [DTYPE_CHOICE_BF16] = DTYPE_BF16,
+                                        [DTYPE_CHOICE_F16] = DTYPE_F16};
     const char *name = options->device && *options->device ? options->device : "cpu";
-    *out = ops_find(name);
-    if (*out == NULL)
+    vlm->ops = ops_find(name);
+    if (vlm->ops == NULL)
         return fail(err, strcmp(name, "cuda") == 0 ? NO_MACHINE : BAD_INPUT,
                     "device '%.40s' is not there; this build has: ref, cpu", name);
-    if (options->dtype == DTYPE_CHOICE_BF16 || options->dtype == DTYPE_CHOICE_F16)
-        return fail(err, NO_MACHINE,
-                    "dtype %s: the %s backend computes in f32 on this machine; use --dtype f32 or auto",
-                    options->dtype == DTYPE_CHOICE_BF16 ? "bf16" : "f16", name);
-    return OK;
+    vlm->dtype = DTYPES[options->dtype];
+    return vlm->ops->dtype_check(vlm->dtype, err);
 }
 
 enum status vlm_describe(struct vlm_config *out, const struct vlm_options *options, struct error *err)
@@ -441,7 +441,7 @@ enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct
     vlm->dir = memory_text(options->geometry ? options->geometry : options->dir);
     if (vlm->dir == NULL)
         TRY_GOTO(status, memory_failed(err, "model", 0));
-    TRY_GOTO(status, backend_choose(&vlm->ops, options, err));
+    TRY_GOTO(status, backend_choose(vlm, options, err));
     if (options->geometry) {
         TRY_GOTO(status, config_geometry(&vlm->config, options->geometry, err));
         vlm->processor = (struct processor){.size = vlm->config.vision.image_size,

@@ -37,7 +37,7 @@ enum dtype_choice { DTYPE_AUTO, DTYPE_CHOICE_F32, DTYPE_CHOICE_BF16, DTYPE_CHOIC
 struct vlm_options {
     const char *dir;         /* checkpoint directory */
     const char *device;      /* "cpu", "ref", "cuda"; NULL or "": cuda where usable and worth it, else cpu */
-    enum dtype_choice dtype; /* weights, GEMM inputs, KV */
+    enum dtype_choice dtype; /* of weights and GEMM inputs; auto: f32 */
     uint64_t random_seed;    /* with `geometry`: weights from this seed instead of a file */
     const char
         *geometry; /* "llava-1.5-7b[:LAYERS]" …: no checkpoint, random weights (bench); NULL otherwise */

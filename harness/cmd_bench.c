@@ -113,12 +113,14 @@ static double roofline_layer(const struct bench *b, double n)
     const struct vlm_config *c = &b->config;
     double d = c->text.hidden, m = c->text.intermediate, q = (double)c->text.n_heads * c->text.head_dim,
            k = (double)c->text.n_kv_heads * c->text.head_dim;
+    double weight_size = b->common.dtype == DTYPE_CHOICE_BF16 ? 2 : 4;
     const double products[][2] = {{d, q}, {d, k}, {d, k}, {q, d}, {d, m}, {d, m}, {m, d}};
     double seconds = fmax(4 * n * n * q / b->gemm_flops, 4 * n * (2 * q + 2 * k) / b->read_bytes);
     for (unsigned i = 0; i < sizeof products / sizeof *products; i++)
-        seconds += fmax(2 * n * products[i][0] * products[i][1] / b->gemm_flops,
-                        4 * (products[i][0] * products[i][1] + n * (products[i][0] + products[i][1])) /
-                            b->read_bytes);
+        seconds +=
+            fmax(2 * n * products[i][0] * products[i][1] / b->gemm_flops,
+                 (weight_size * products[i][0] * products[i][1] + 4 * n * (products[i][0] + products[i][1])) /
+                     b->read_bytes);
     return seconds;
 }
 
@@ -258,7 +260,8 @@ exit:
 static void peaks_measure(struct bench *b, struct session *session)
 {
     struct compute *c = session_compute(session);
-    b->gemm_flops = c->ops->gemm_rate(c, 640, 352, 128);
+    b->gemm_flops =
+        c->ops->gemm_rate(c, b->common.dtype == DTYPE_CHOICE_BF16 ? DTYPE_BF16 : DTYPE_F32, 640, 352, 128);
     size_t n = 32u << 20;
     double *block = memory_alloc(n, sizeof *block), best = INFINITY;
     if (block == NULL)
@@ -447,8 +450,9 @@ static enum status print_json(const struct bench *b, const char *machine, struct
         json_array_append_new(rows, row_json(b, &b->rows[i]));
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "machine", machine, "device", b->device,
-                  "dtype", "f32", "geometry", b->geometry ? b->geometry : b->common.model, "layers",
-                  b->config.text.n_layers, "text_tokens", b->n_text, "batch", 1, "peaks",
+                  "dtype", b->common.dtype == DTYPE_CHOICE_BF16 ? "bf16" : "f32", "geometry",
+                  b->geometry ? b->geometry : b->common.model, "layers", b->config.text.n_layers,
+                  "text_tokens", b->n_text, "batch", 1, "peaks",
                   json_pack("{s:o, s:o}", "gemm_flops", real_or_null(b->plan ? NAN : b->gemm_flops),
                             "read_bytes_per_s", real_or_null(b->plan ? NAN : b->read_bytes)),
                   "rows", rows);

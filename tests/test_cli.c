@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ops.h"
+
 #include <cmocka.h>
 
 static char folder[] = "/tmp/winnow-cli-XXXXXX";
@@ -97,6 +99,11 @@ static void test_bad_command_lines(void **state)
     assert_run("ask --model nowhere Why?", 2, "nowhere/config.json");
     assert_run("parity nowhere", 2, "nowhere");
     assert_run("bench --plan --geometry llava-9", 2, "llava-1.5-7b");
+    assert_run("bench --geometry miniature --dtype f16", 3, "--dtype f32");
+    assert_run("bench --geometry miniature --device ref --dtype bf16", 3, "ref backend computes in f32");
+    struct error err;
+    if (ops_cpu.dtype_check(DTYPE_BF16, &err) != OK)
+        assert_run("bench --geometry miniature --dtype bf16", 3, "AVX512_BF16");
     assert_run("bench --plan --geometry miniature --methods fastv --budgets 96", 2, "192, 128 and 64");
 }
 

@@ -86,7 +86,7 @@ static float *random_floats(uint64_t stream, size_t n)
     return x;
 }
 
-static void pack(struct bench *b, const float *w, int n_out, int n_in)
+static void pack(struct bench *b, const float *w, int n_out, int n_in, enum dtype dtype)
 {
     struct error err = {0};
     struct weights_tensor tensor = {.name = "w",
@@ -96,11 +96,11 @@ static void pack(struct bench *b, const float *w, int n_out, int n_in)
                                     .n_elements = (int64_t)n_out * n_in,
                                     .data = (const unsigned char *)w,
                                     .n_bytes = (size_t)n_out * (size_t)n_in * sizeof *w};
-    if (b->ops->weight_pack(&b->weight, &tensor, n_out, n_in, &err) != OK)
+    if (b->ops->weight_pack(&b->weight, &tensor, n_out, n_in, dtype, &err) != OK)
         fail_msg("%s", err.text);
     assert_int_equal(b->weight.n_out, n_out);
     assert_int_equal(b->weight.n_in, n_in);
-    assert_true(b->weight.n_bytes >= tensor.n_bytes);
+    assert_true(b->weight.n_bytes >= (size_t)n_out * (size_t)n_in * dtype_size(dtype));
 }
 
 static void kv_make(struct bench *b, struct kv_view *kv, float **pages, int length, int n_kv_heads,
@@ -193,7 +193,7 @@ static int places(int *first, int n)
     return n_places;
 }
 
-static void linear_invariance(const struct ops *ops, int n_out, int n_in)
+static void linear_invariance(const struct ops *ops, int n_out, int n_in, enum dtype dtype)
 {
     float *w = random_floats(1, (size_t)n_out * (size_t)n_in),
           *x = random_floats(2, (size_t)N_ROWS * (size_t)n_in);
@@ -201,7 +201,7 @@ static void linear_invariance(const struct ops *ops, int n_out, int n_in)
     for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
         struct bench b;
         bench_open(&b, ops, n_threads);
-        pack(&b, w, n_out, n_in);
+        pack(&b, w, n_out, n_in, dtype);
         float *rows = up(&b, x, (size_t)N_ROWS * (size_t)n_in * sizeof *x);
         float *offset = up(&b, bias, (size_t)n_out * sizeof *bias);
         float *y = space(&b, (size_t)N_ROWS * (size_t)n_out * sizeof *y);
@@ -226,14 +226,186 @@ static void linear_invariance(const struct ops *ops, int n_out, int n_in)
     free(whole);
 }
 
+static const int SHAPES[][2] = {{128, 128}, {384, 128}, {128, 384}, {352, 128}, {640, 128}, {64, 588},
+                                {64, 64},   {401, 77},  {1, 3},     {9, 1},     {33, 700},  {1000, 1100}};
+enum { N_SHAPES = sizeof SHAPES / sizeof SHAPES[0] };
+
 static void test_linear_rows_do_not_see_each_other(void **state)
 {
     (void)state;
-    static const int SHAPES[][2] = {{128, 128}, {384, 128}, {128, 384}, {352, 128}, {640, 128}, {64, 588},
-                                    {64, 64},   {401, 77},  {1, 3},     {9, 1},     {33, 700},  {1000, 1100}};
-    for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
-        linear_invariance(&ops_cpu, SHAPES[i][0], SHAPES[i][1]);
+    for (int i = 0; i < N_SHAPES; i++)
+        linear_invariance(&ops_cpu, SHAPES[i][0], SHAPES[i][1], DTYPE_F32);
 }
+
+/* ---- bf16 ----------------------------------------------------------------------------------- */
+
+/* Skips where the CPU has no bf16, once the refusal has been looked at. */
+static void need_bf16(void)
+{
+    struct error err = {0};
+    struct weight weight;
+    float one = 1;
+    struct weights_tensor tensor = {
+        .name = "w", .dtype = DTYPE_F32, .n_elements = 1, .data = (unsigned char *)&one};
+    if (ops_cpu.dtype_check(DTYPE_BF16, &err) == OK)
+        return;
+    assert_int_equal(err.status, NO_MACHINE);
+    assert_non_null(strstr(err.text, "AVX512_BF16"));
+    assert_non_null(strstr(err.text, "--dtype f32"));
+    assert_int_equal(ops_cpu.weight_pack(&weight, &tensor, 1, 1, DTYPE_BF16, &err), NO_MACHINE);
+    print_message("%s\n", err.text);
+    skip();
+}
+
+static void test_bf16_rows_do_not_see_each_other(void **state)
+{
+    (void)state;
+    need_bf16();
+    for (int i = 0; i < N_SHAPES; i++)
+        linear_invariance(&ops_cpu, SHAPES[i][0], SHAPES[i][1], DTYPE_BF16);
+}
+
+/* On values that bf16 holds, products are exact and only the order of the sum is oneDNN's own. */
+static void test_bf16_products_agree_with_ref(void **state)
+{
+    (void)state;
+    enum { ROWS = 100 };
+    need_bf16();
+    for (int i = 0; i < N_SHAPES; i++) {
+        size_t n_out = (size_t)SHAPES[i][0], n_in = (size_t)SHAPES[i][1];
+        float *host[] = {random_floats(1, n_out * n_in), random_floats(2, ROWS * n_in),
+                         random_floats(3, n_out)};
+        float *many[2], *one[2];
+        for (size_t j = 0; j < ROWS * n_in || j < n_out * n_in; j++) {
+            float *at[] = {j < n_out * n_in ? host[0] + j : NULL, j < ROWS * n_in ? host[1] + j : NULL};
+            for (int k = 0; k < 2; k++)
+                if (at[k])
+                    *at[k] = roundf(*at[k] * 128) / 128;
+        }
+        for (int side = 0; side < 2; side++) {
+            struct bench b;
+            bench_open(&b, side ? &ops_ref : &ops_cpu, 2);
+            pack(&b, host[0], (int)n_out, (int)n_in, side ? DTYPE_F32 : DTYPE_BF16);
+            float *x = up(&b, host[1], ROWS * n_in * sizeof *x), *bias = up(&b, host[2], n_out * sizeof *x);
+            float *y = space(&b, ROWS * n_out * sizeof *y);
+            b.ops->linear(&b.c, y, x, &b.weight, bias, ROWS);
+            many[side] = down(&b, y, ROWS * n_out * sizeof *y);
+            b.ops->linear_row(&b.c, y, x, &b.weight, bias);
+            one[side] = down(&b, y, n_out * sizeof *y);
+            bench_close(&b);
+        }
+        assert_close(many[0], many[1], ROWS * n_out, 4e-6);
+        assert_close(one[0], one[1], n_out, 4e-6);
+        for (int side = 0; side < 2; side++) {
+            free(many[side]);
+            free(one[side]);
+        }
+        for (int k = 0; k < 3; k++)
+            free(host[k]);
+    }
+}
+
+static float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* By definition: of the two bf16 that enclose x, the nearer; of two equally near, the even one. */
+static uint16_t bf16_by_definition(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint16_t towards_zero = (uint16_t)(bits >> 16);
+    if (isnan(x))
+        return towards_zero | 0x40;
+    if (isinf(x))
+        return towards_zero;
+    double low = (double)float_of((uint32_t)towards_zero << 16);
+    uint32_t next_bits = (uint32_t)(towards_zero + 1) << 16;
+    /* beyond the largest finite one comes what would be the next power of two */
+    double next = isinf(float_of(next_bits)) ? copysign(0x1p128, (double)x) : (double)float_of(next_bits);
+    double to_low = fabs((double)x - low), to_next = fabs(next - (double)x);
+    bool up = to_next < to_low || (to_next == to_low && towards_zero % 2 == 1);
+    return (uint16_t)(towards_zero + up);
+}
+
+static void test_bf16_rounds_to_nearest_even(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t bits;
+        uint16_t expected;
+    } ROWS[] = {
+        {0x3F800000, 0x3F80},
+        {0x3F808000, 0x3F80} /* tie, down to even */,
+        {0x3F818000, 0x3F82} /* up */,
+        {0x3F808001, 0x3F81},
+        {0x3F807FFF, 0x3F80},
+        {0xBF818000, 0xBF82},
+        {0x00000000, 0},
+        {0x80000000, 0x8000},
+        {0x7F800000, 0x7F80} /* infinity */,
+        {0xFF800000, 0xFF80},
+        {0x7F7FFFFF, 0x7F80} /* too large */,
+        {0x7F7F7FFF, 0x7F7F},
+        {0x7F800001, 0x7FC0} /* signalling NaN */,
+        {0x7FFFFFFF, 0x7FFF},
+        {0xFFFFFFFF, 0xFFFF},
+        {0xFF80FFFF, 0xFFC0},
+        {0x00000001, 0} /* subnormal */,
+        {0x00008000, 0},
+        {0x00018000, 2},
+        {0x00008001, 1},
+        {0x007FFFFF, 0x0080},
+        {0x80012345, 0x8001},
+    };
+    enum { N_KNOWN = sizeof ROWS / sizeof ROWS[0], N = 100003, WIDTH = N + 29 };
+    float *x = memory_alloc(N, sizeof *x);
+    uint16_t *y = memory_alloc(WIDTH, sizeof *y);
+    assert_true(x && y);
+    for (uint32_t i = 0; i < N; i++) /* known ones, ties of every exponent and both signs, then any bits */
+        x[i] = float_of(i < N_KNOWN ? ROWS[i].bits
+                        : i < 40000 ? i * 0xD3650000u + 0x8000u
+                                    : (uint32_t)rng_u64(5, 0, 0, i));
+    int n_kernels;
+    const struct cpu_kernels *const *all = cpu_kernels_all(&n_kernels);
+    for (int k = 0; k < n_kernels; k++) {
+        memset(y, 0xAA, WIDTH * sizeof *y);
+        all[k]->bf16_row(y, x, N, WIDTH);
+        for (int i = 0; i < WIDTH; i++) {
+            uint16_t expected = i < N ? bf16_by_definition(x[i]) : 0;
+            if (i < N_KNOWN)
+                assert_int_equal(expected, ROWS[i].expected);
+            if (y[i] != expected)
+                fail_msg("%s: %a at %d became %04x, expected %04x", all[k]->name, (double)x[i < N ? i : 0], i,
+                         y[i], expected);
+        }
+        for (int n = 0; n <= 40; n++) { /* short rows: nothing behind them is touched */
+            memset(y, 0xAA, 64 * sizeof *y);
+            all[k]->bf16_row(y, x + 1, n, n + n % 3);
+            for (int i = 0; i < 64; i++)
+                assert_int_equal(y[i], i < n ? bf16_by_definition(x[1 + i]) : i < n + n % 3 ? 0 : 0xAAAA);
+        }
+    }
+    free(x);
+    free(y);
+}
+
+static void test_ref_refuses_bf16(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    assert_int_equal(ops_ref.dtype_check(DTYPE_F32, &err), OK);
+    assert_int_equal(ops_cpu.dtype_check(DTYPE_F32, &err), OK);
+    assert_int_equal(ops_ref.dtype_check(DTYPE_BF16, &err), NO_MACHINE);
+    assert_non_null(strstr(err.text, "computes in f32"));
+    assert_int_equal(ops_cpu.dtype_check(DTYPE_F16, &err), NO_MACHINE);
+    assert_non_null(strstr(err.text, "f16"));
+}
+
+/* ---- row invariance of the rest ------------------------------------------------------------- */
 
 /* A chunk of a prefill: positions first … first+n−1 in a cache that ends there must come out as in the whole
  * run, though the same pages hold other keys behind them. */
@@ -423,7 +595,7 @@ static void test_decode_rows(void **state)
         struct kv_view kv;
         float *pages[MAX_PAGES];
         bench_open(&b, &ops_cpu, n_threads);
-        pack(&b, w, OUT, IN);
+        pack(&b, w, OUT, IN, DTYPE_F32);
         kv_make(&b, &kv, pages, LENGTH, KV_HEADS, DIM);
         float *row = up(&b, x, IN * sizeof *x), *heads = up(&b, q, width * sizeof *q);
         float *kept = up(&b, kv_rows, LENGTH * kv_width * sizeof *kept);
@@ -729,6 +901,10 @@ int main(int n_arguments, char **arguments)
         cmocka_unit_test(test_table_holds_for_every_thread_count),
         cmocka_unit_test(test_table_holds_for_every_instruction_set),
         cmocka_unit_test(test_linear_rows_do_not_see_each_other),
+        cmocka_unit_test(test_bf16_rounds_to_nearest_even),
+        cmocka_unit_test(test_bf16_rows_do_not_see_each_other),
+        cmocka_unit_test(test_bf16_products_agree_with_ref),
+        cmocka_unit_test(test_ref_refuses_bf16),
         cmocka_unit_test(test_attention_rows_do_not_see_each_other),
         cmocka_unit_test(test_score_rows_and_keys_do_not_see_each_other),
         cmocka_unit_test(test_other_rows_do_not_see_each_other),

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "ops.h"
 #include "vlm.h"
 
 #include <cmocka.h>
@@ -31,14 +32,20 @@ struct bed {
     struct features *features;
 };
 
-static void bed_open(struct bed *bed, const char *device, int n_threads)
+static void bed_open_as(struct bed *bed, const char *device, enum dtype_choice dtype, int n_threads)
 {
     struct error err;
-    CHECK(vlm_open(&bed->vlm,
-                   &(struct vlm_options){.geometry = "miniature:18", .device = device, .random_seed = 7},
-                   &err));
+    CHECK(vlm_open(
+        &bed->vlm,
+        &(struct vlm_options){.geometry = "miniature:18", .device = device, .dtype = dtype, .random_seed = 7},
+        &err));
     CHECK(session_open(&bed->session, bed->vlm, n_threads, &err));
     CHECK(features_random(&bed->features, bed->session, 576, 11, &err));
+}
+
+static void bed_open(struct bed *bed, const char *device, int n_threads)
+{
+    bed_open_as(bed, device, DTYPE_AUTO, n_threads);
 }
 
 static void bed_close(struct bed *bed)
@@ -99,35 +106,37 @@ static void assert_same_answer(const struct answer *a, const struct answer *b, c
                         (size_t)vlm_config(vlm)->text.vocabulary * sizeof(float));
 }
 
+static void keep_everything(const char *device, enum dtype_choice dtype)
+{
+    struct bed bed;
+    struct error err;
+    struct answer vanilla, all;
+    bed_open_as(&bed, device, dtype, 2);
+    CHECK(ask(&vanilla, &bed, NULL, 0, &err));
+    struct method methods[] = {
+        method_of("sparsevlm", "100%", NULL, NULL), method_of("sparsevlm", NULL, "keep", "576,576,600"),
+        method_of("fastv", "576", NULL, NULL),      method_of("fastv", NULL, "keep", "576"),
+        method_of("random", "100%", NULL, NULL),    method_of("random", "100%", "at", "decoder")};
+    for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
+        CHECK(ask(&all, &bed, &methods[i], 0, &err));
+        assert_int_equal(all.n_records, 0);
+        assert_same_answer(&vanilla, &all, bed.vlm);
+        answer_free(&all);
+    }
+    answer_free(&vanilla);
+    bed_close(&bed);
+}
+
 static void test_keeping_everything_is_vanilla_bit_by_bit(void **state)
 {
     (void)state;
-    static const char *const devices[] = {"ref", "cpu"};
-    for (int d = 0; d < 2; d++) {
-        struct bed bed;
-        struct error err;
-        struct answer vanilla, all;
-        bed_open(&bed, devices[d], 2);
-        CHECK(ask(&vanilla, &bed, NULL, 0, &err));
-        struct method methods[] = {
-            method_of("sparsevlm", "100%", NULL, NULL), method_of("sparsevlm", NULL, "keep", "576,576,600"),
-            method_of("fastv", "576", NULL, NULL),      method_of("fastv", NULL, "keep", "576"),
-            method_of("random", "100%", NULL, NULL),    method_of("random", "100%", "at", "decoder")};
-        for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
-            CHECK(ask(&all, &bed, &methods[i], 0, &err));
-            assert_int_equal(all.n_records, 0);
-            assert_same_answer(&vanilla, &all, bed.vlm);
-            answer_free(&all);
-        }
-        answer_free(&vanilla);
-        bed_close(&bed);
-    }
+    keep_everything("ref", DTYPE_CHOICE_F32);
+    keep_everything("cpu", DTYPE_CHOICE_F32);
 }
 
 /* Threads, what a session was used for before, and a second run change no bit. */
-static void test_answers_do_not_depend_on_threads_or_history(void **state)
+static void vary_threads_and_history(enum dtype_choice dtype)
 {
-    (void)state;
     struct bed beds[3];
     struct method methods[] = {
         method_of("vanilla", NULL, NULL, NULL), method_of("sparsevlm", "64", NULL, NULL),
@@ -135,7 +144,7 @@ static void test_answers_do_not_depend_on_threads_or_history(void **state)
     struct answer answers[3];
     struct error err;
     for (int b = 0; b < 3; b++)
-        bed_open(&beds[b], "cpu", b + 1);
+        bed_open_as(&beds[b], "cpu", dtype, b + 1);
     for (unsigned m = 0; m < sizeof methods / sizeof *methods; m++) {
         for (int b = 0; b < 3; b++) {
             CHECK(ask(&answers[b], &beds[b], &methods[(m + (unsigned)b) % 4], 3, &err));
@@ -150,6 +159,24 @@ static void test_answers_do_not_depend_on_threads_or_history(void **state)
     }
     for (int b = 0; b < 3; b++)
         bed_close(&beds[b]);
+}
+
+static void test_answers_do_not_depend_on_threads_or_history(void **state)
+{
+    (void)state;
+    vary_threads_and_history(DTYPE_CHOICE_F32);
+}
+
+static void test_bf16_holds_the_same_promises(void **state)
+{
+    (void)state;
+    struct error err;
+    if (ops_cpu.dtype_check(DTYPE_BF16, &err) != OK) {
+        print_message("%s\n", err.text);
+        skip();
+    }
+    keep_everything("cpu", DTYPE_CHOICE_BF16);
+    vary_threads_and_history(DTYPE_CHOICE_BF16);
 }
 
 static void test_backends_choose_the_same_tokens(void **state)
@@ -393,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_keeping_everything_is_vanilla_bit_by_bit),
                                        cmocka_unit_test(test_answers_do_not_depend_on_threads_or_history),
+                                       cmocka_unit_test(test_bf16_holds_the_same_promises),
                                        cmocka_unit_test(test_backends_choose_the_same_tokens),
                                        cmocka_unit_test(test_the_ledger_agrees_with_itself),
                                        cmocka_unit_test(test_kept_tokens_are_the_best_scores_in_order),

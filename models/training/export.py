@@ -2,11 +2,15 @@
 
 S0 S1 become layers 0 and 1, S2..S5 layers 16..19. Layers 2..15 are copies of S2 with o_proj = down_proj = 0: hidden
 states pass unchanged, so the function is the shallow one's, yet attention already falls where S2 will look.
+
+It falls there less surely the shallower the copy is: their query weights are mixed with noise (`blurred`), which changes
+no answer of the whole model, since the copies write nothing, but gives early cuts something to lose.
 """
 
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -15,6 +19,7 @@ from training.tokenizer import BOS, EOS, Words
 from training.vision import BLOCKS, PATCH
 
 DEPTH, FIRST_READ = 20, 16
+BLUR = 14.0  # noise over weights in the query of layer 2, falling to 1 in that of layer 15
 TOWER, TEXT = "vision_tower.vision_model.", "language_model.model."
 
 
@@ -49,6 +54,13 @@ def source_layer(layer: int) -> int:
     return layer if layer < LOOK else LOOK + max(0, layer - FIRST_READ)
 
 
+def blurred(weight: torch.Tensor, layer: int, noise: np.random.Generator) -> torch.Tensor:
+    """The weight and noise of its own size, mixed so that the scale of the logits stays."""
+    share = BLUR * (FIRST_READ - layer) / (FIRST_READ - LOOK)
+    drawn = torch.from_numpy(noise.standard_normal(tuple(weight.shape)).astype(np.float32)) * weight.std()
+    return (weight + share * drawn) / (1 + share * share) ** 0.5
+
+
 def decoder_tensors(decoder) -> dict[str, torch.Tensor]:
     state = {name: value.detach() for name, value in decoder.state_dict().items()}
     out = {
@@ -56,10 +68,13 @@ def decoder_tensors(decoder) -> dict[str, torch.Tensor]:
         TEXT + "norm.weight": state["norm"],
         "language_model.lm_head.weight": state["head"],
     }
+    noise = np.random.default_rng(0)
     for layer in range(DEPTH):
         source, target = f"layers.{source_layer(layer)}.", f"{TEXT}layers.{layer}."
         writes = 0.0 if LOOK <= layer < FIRST_READ else 1.0
         q, k, v = state[source + "qkv"].chunk(3)
+        if LOOK <= layer < FIRST_READ:
+            q = blurred(q, layer, noise)
         gate, up = state[source + "gate_up"].chunk(2)
         out |= {
             target + "self_attn.q_proj.weight": q,
