@@ -144,7 +144,12 @@ enum status section_run(struct buffer *out, struct report *report, struct error 
             out,
             "> **What this can show.** `mini-` benchmarks are generated, and the built-in miniature model is "
             "small. Rankings on them show that the bench works, not which method is better; for that, run "
-            "the same grid on a real checkpoint and the official files.\n\n");
+            "the same grid on a real checkpoint and the official files. Where the miniature's attention "
+            "falls "
+            "was made on purpose (models/README.md): nothing told its layer 1, whose last row FastV reads, "
+            "where to look, and its layers 2 to 15, whose attention SparseVLM reads, see the question's "
+            "objects "
+            "through noise that fades with depth.\n\n");
     return OK;
 }
 
