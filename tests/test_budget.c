@@ -261,7 +261,11 @@ static void test_params_print_as_they_are_read(void **state)
     assert_int_equal(method_set(&method, "rater_rule", "1.5", &err), OK);
     params_json(json, sizeof json, &method.params, true);
     assert_string_equal(json, "{\"rater_rule\":1.5}");
-    assert_int_not_equal(params_json(json, 8, &method.params, false), 0); /* short buffers are only cut */
+    int whole = params_json(json, sizeof json, &method.params, false);
+    memset(json, 'x', 32);
+    assert_int_equal(params_json(json, 8, &method.params, false), whole); /* short buffers are only cut */
+    assert_int_equal(strlen(json), 7);
+    assert_int_equal(json[8], 'x');
 }
 
 int main(void)
