@@ -63,9 +63,10 @@ static void parity(const char *device, const char *only)
     free(command);
     assert_true(WIFEXITED(how));
     assert_int_equal(WEXITSTATUS(how), 0);
-    int n_checks = 0, n_failed = -1;
-    assert_int_equal(sscanf(last, "%d checks, %d failed", &n_checks, &n_failed), 2);
+    int n_checks = 0, n_failed = -1, n_skipped = -1;
+    assert_int_equal(sscanf(last, "%d checks, %d failed, %d skipped", &n_checks, &n_failed, &n_skipped), 3);
     assert_int_equal(n_failed, 0);
+    assert_int_equal(n_skipped, 0); /* what is built is not skipped */
     assert_true(n_checks >= 10 * n);
 }
 
