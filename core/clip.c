@@ -99,7 +99,8 @@ enum status clip_forward(struct session *session, const struct tap *tap, float *
     float eps = config->vision.eps;
     char name[64];
 
-    ops->patchify(c, w->gate, session->pixels_device, config->vision.image_size, config->vision.patch);
+    ops->patchify(c, w->gate, session->pixels_device, config->vision.image_size, config->vision.image_size,
+                  config->vision.patch);
     ops->linear(c, w->x + d, w->gate, &clip->patch_embedding, NULL, n_patches);
     ops->copy(c, w->x, clip->class_embedding, row);
     ops->add(c, w->x, clip->position_embedding, (size_t)n * (size_t)d);

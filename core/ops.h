@@ -110,8 +110,10 @@ struct ops {
     /* y[g] = Σ_{i: group[i] = g} weight[g] · x[index[i]]  for g < n_groups, in the order of i. n·d MACs */
     void (*merge_rows)(struct compute *c, float *y, const float *x, const int32_t *index,
                        const int32_t *group, const float *weight, int n, int n_groups, int d);
-    /* patches [grid², 3·patch²] of pixels [3, size, size], row-major over the grid, inner order (c, y, x). */
-    void (*patchify)(struct compute *c, float *patches, const float *pixels, int size, int patch);
+    /* patches [rows·cols, 3·patch²] of pixels [3, height, width], rows = height / patch, cols = width /
+     * patch: row-major over the grid, inner order (c, y, x). */
+    void (*patchify)(struct compute *c, float *patches, const float *pixels, int width, int height,
+                     int patch);
 
     /* ---- attention -------------------------------------------------------------------------- */
     /* Writes n rows of k and v [n, n_kv_heads·d] at positions first … first+n-1 of the layer. */

@@ -253,21 +253,21 @@ static double merge_macs(const int *s)
     return (double)s[0] * s[1];
 }
 
-static void patchify_prepare(struct side *t) /* size, patch */
+static void patchify_prepare(struct side *t) /* width, height, patch */
 {
-    size_t n = 3 * area(t->s[0], t->s[0]);
+    size_t n = 3 * area(t->s[0], t->s[1]);
     input(t, 0, n, -1, 1);
-    output(t, 0, 3 * area(t->s[0] / t->s[1], t->s[0] / t->s[1]) * area(t->s[1], t->s[1]));
+    output(t, 0, 3 * area(t->s[0] / t->s[2], t->s[1] / t->s[2]) * area(t->s[2], t->s[2]));
 }
 
 static void patchify_execute(struct side *t)
 {
-    t->ops->patchify(t->c, t->out[0], t->in[0], t->s[0], t->s[1]);
+    t->ops->patchify(t->c, t->out[0], t->in[0], t->s[0], t->s[1], t->s[2]);
 }
 
 static double patchify_bytes(const int *s)
 {
-    return 24.0 * s[0] * s[0];
+    return 24.0 * s[0] * s[1];
 }
 
 static void
@@ -426,8 +426,8 @@ const struct op OP_ROPE = {"rope",    "n heads head_dim positions", rope_prepare
 const struct op OP_GATHER_ROWS = {"gather_rows", "n d", rows_prepare, gather_execute, no_macs, two_bytes};
 const struct op OP_MERGE_ROWS = {"merge_rows",  "n d groups", rows_prepare,
                                  merge_execute, merge_macs,   two_bytes};
-const struct op OP_PATCHIFY = {"patchify",       "size patch", patchify_prepare,
-                               patchify_execute, no_macs,      patchify_bytes};
+const struct op OP_PATCHIFY = {"patchify", "width height patch", patchify_prepare, patchify_execute,
+                               no_macs,    patchify_bytes};
 const struct op OP_ATTENTION = {"attention",       ATTENTION_SIZES, attention_prepare,
                                 attention_execute, attention_macs,  attention_bytes};
 const struct op OP_ATTENTION_ROW = {"attention_row",       ATTENTION_SIZES, attention_row_prepare,

@@ -373,15 +373,16 @@ static void cpu_merge_rows(struct compute *c, float *y, const float *x, const in
     c->macs += (uint64_t)n * (uint64_t)d;
 }
 
-static void cpu_patchify(struct compute *c, float *patches, const float *pixels, int size, int patch)
+static void cpu_patchify(struct compute *c, float *patches, const float *pixels, int width, int height,
+                         int patch)
 {
     (void)c;
-    size_t side = (size_t)size, grid = side / (size_t)patch, length = (size_t)patch;
-    for (size_t row = 0; row < grid; row++)
-        for (size_t column = 0; column < grid; column++)
+    size_t length = (size_t)patch, w = (size_t)width, h = (size_t)height;
+    for (size_t row = 0; row < h / length; row++)
+        for (size_t column = 0; column < w / length; column++)
             for (size_t channel = 0; channel < 3; channel++)
                 for (size_t y = 0; y < length; y++, patches += length)
-                    memcpy(patches, pixels + (channel * side + row * length + y) * side + column * length,
+                    memcpy(patches, pixels + (channel * h + row * length + y) * w + column * length,
                            length * sizeof *patches);
 }
 

@@ -228,17 +228,17 @@ static void ref_merge_rows(struct compute *c, float *y, const float *x, const in
     c->macs += (uint64_t)n * (uint64_t)d;
 }
 
-static void ref_patchify(struct compute *c, float *patches, const float *pixels, int size, int patch)
+static void ref_patchify(struct compute *c, float *patches, const float *pixels, int width, int height,
+                         int patch)
 {
     (void)c;
-    int grid = size / patch;
-    for (int row = 0; row < grid; row++)
-        for (int column = 0; column < grid; column++)
+    for (int row = 0; row < height / patch; row++)
+        for (int column = 0; column < width / patch; column++)
             for (int channel = 0; channel < 3; channel++)
                 for (int y = 0; y < patch; y++)
                     for (int x = 0; x < patch; x++)
-                        *patches++ = pixels[((size_t)channel * (size_t)size + (size_t)(row * patch + y)) *
-                                                (size_t)size +
+                        *patches++ = pixels[((size_t)channel * (size_t)height + (size_t)(row * patch + y)) *
+                                                (size_t)width +
                                             (size_t)(column * patch + x)];
 }
 
