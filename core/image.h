@@ -63,6 +63,11 @@ enum status processor_open(struct processor *out, const char *dir, int default_s
  */
 enum status preprocess(float *pixels, const struct image *image, const struct processor *processor,
                        struct error *err);
+/* pixels: float [3, height, width], owned by the caller. The square that the mode sees (pad: the picture on a
+ * square of the mean colour; crop: its centre square, cut from the original) resized once to width x height,
+ * rescaled and normalised as above; `size` and `crop` have no say. */
+enum status preprocess_square(float *pixels, const struct image *image, const struct processor *processor,
+                              int width, int height, struct error *err);
 
 /* PNG of an RGB8 picture (libpng), written to a temporary name and renamed. */
 enum status image_write_png(const struct image *image, const char *path, struct error *err);

@@ -5,6 +5,9 @@
  *     centre crop: offsets rounded down; what is smaller is surrounded by black       [crop, crop, 3]
  *     (float)(x · rescale), then (x − mean) / std in float, channels first            [3, crop, crop]
  *
+ * preprocess_square leaves out the crop: the square that the mode sees goes to any width x height in one
+ * resize, so that nothing is resampled twice where a smaller picture is wanted.
+ *
  * A pixel has 256 values, so rescale and normalisation are a table per channel; resize computes only what the
  * crop keeps.
  *
@@ -177,38 +180,86 @@ static enum status resize_for_crop(struct image *out, struct overlap *across, st
     return image_resize_window(out, image, width, height, &window, err);
 }
 
+/* What the mode pads is put into `padded`, which the caller frees; *out is that or the picture itself. */
+static enum status pad_for_mode(const struct image **out, struct image *padded, const struct image *image,
+                                const struct processor *processor, struct error *err)
+{
+    *out = image;
+    if (processor->mode != IMAGE_MODE_PAD || image->width == image->height)
+        return OK;
+    uint8_t fill[3];
+    processor_mean_colour(fill, processor);
+    *out = padded;
+    return image_pad_square(padded, image, fill, err);
+}
+
+/* The centre square of the shorter side, offsets rounded down. */
+static enum status cut_square(struct image *out, const struct image *in, struct error *err)
+{
+    int side = in->width < in->height ? in->width : in->height;
+    size_t left = (size_t)overlap_centre(in->width, side).from;
+    size_t top = (size_t)overlap_centre(in->height, side).from;
+    TRY(image_new(out, side, side, (uint8_t[3]){0}, err));
+    size_t in_stride = (size_t)in->width * 3, out_stride = (size_t)side * 3;
+    for (size_t y = 0; y < (size_t)side; y++)
+        memcpy(out->rgb + y * out_stride, in->rgb + (top + y) * in_stride + 3 * left, out_stride);
+    return OK;
+}
+
+/* pixels [3, height, width]: the picture with its corner at (left, top), black around it, rescaled and
+ * normalised. */
+static void normalise(float *pixels, const struct image *image, int left, int top, int width, int height,
+                      const struct processor *processor)
+{
+    float values[3][256];
+    table_make(values, processor);
+    size_t n_pixels = (size_t)width * (size_t)height;
+    for (size_t c = 0; c < 3; c++) {
+        float *channel = pixels + c * n_pixels;
+        if (image->width < width || image->height < height)
+            for (size_t i = 0; i < n_pixels; i++)
+                channel[i] = values[c][0];
+        for (int y = 0; y < image->height; y++) {
+            const uint8_t *from = image->rgb + (size_t)y * (size_t)image->width * 3 + c;
+            float *to = channel + (size_t)(top + y) * (size_t)width + (size_t)left;
+            for (int x = 0; x < image->width; x++)
+                to[x] = values[c][from[3 * x]];
+        }
+    }
+}
+
 enum status preprocess(float *pixels, const struct image *image, const struct processor *processor,
                        struct error *err)
 {
     struct image padded = {0}, kept = {0};
     struct overlap across, down;
-    const struct image *source = image;
+    const struct image *source;
     enum status status;
-    if (processor->mode == IMAGE_MODE_PAD && image->width != image->height) {
-        uint8_t fill[3];
-        processor_mean_colour(fill, processor);
-        TRY_GOTO(status, image_pad_square(&padded, image, fill, err));
-        source = &padded;
-    }
+    TRY_GOTO(status, pad_for_mode(&source, &padded, image, processor, err));
     TRY_GOTO(status, resize_for_crop(&kept, &across, &down, source, processor, err));
-
-    float values[3][256];
-    table_make(values, processor);
-    size_t crop = (size_t)processor->crop;
-    for (size_t c = 0; c < 3; c++) {
-        float *channel = pixels + c * crop * crop;
-        if (across.count < processor->crop || down.count < processor->crop)
-            for (size_t i = 0; i < crop * crop; i++)
-                channel[i] = values[c][0];
-        for (int y = 0; y < down.count; y++) {
-            const uint8_t *from = kept.rgb + (size_t)y * (size_t)across.count * 3 + c;
-            float *to = channel + (size_t)(down.to + y) * crop + (size_t)across.to;
-            for (int x = 0; x < across.count; x++)
-                to[x] = values[c][from[3 * x]];
-        }
-    }
+    normalise(pixels, &kept, across.to, down.to, processor->crop, processor->crop, processor);
 exit:
     image_free(&padded);
     image_free(&kept);
+    return status;
+}
+
+enum status preprocess_square(float *pixels, const struct image *image, const struct processor *processor,
+                              int width, int height, struct error *err)
+{
+    struct image padded = {0}, cut = {0}, resized = {0};
+    const struct image *source;
+    enum status status;
+    TRY_GOTO(status, pad_for_mode(&source, &padded, image, processor, err));
+    if (source->width != source->height) {
+        TRY_GOTO(status, cut_square(&cut, source, err));
+        source = &cut;
+    }
+    TRY_GOTO(status, image_resize(&resized, source, width, height, err));
+    normalise(pixels, &resized, 0, 0, width, height, processor);
+exit:
+    image_free(&padded);
+    image_free(&cut);
+    image_free(&resized);
     return status;
 }
