@@ -88,19 +88,26 @@ struct progress {
     int n_tile[ROWS_ROOM];    /* keys of this page that some row of its tile sees */
 };
 
-/* p [n_keys] = scale·p, −∞ from n_seen on; returns the greatest of them and `most`. */
-static inline float scale_page(float *p, float most, float scale, int n_seen, int n_keys)
+/* p [n_keys] = scale·p (+ bias where not NULL), −∞ from n_seen on; returns the greatest of them and `most`.
+ */
+static inline __attribute__((always_inline)) float scale_page(float *p, const float *bias, float most,
+                                                              float scale, int n_seen, int n_keys)
 {
     const vec NOTHING = splat(-INFINITY);
     vec most_lanes = splat(most);
     int j = 0;
     for (; j + W <= n_seen; j += W) {
         vec s = load(p + j) * splat(scale);
+        if (bias)
+            s += load(bias + j);
         store(p + j, s);
         most_lanes = max_vec(s, most_lanes);
     }
     for (; j < n_keys; j += W) {
-        vec s = choose(lanes_below(n_seen - j), load(p + j) * splat(scale), NOTHING);
+        vec s = load(p + j) * splat(scale);
+        if (bias)
+            s += load(bias + j);
+        s = choose(lanes_below(n_seen - j), s, NOTHING);
         store(p + j, s);
         most_lanes = max_vec(s, most_lanes);
     }
@@ -119,15 +126,16 @@ static inline float exp_page(float *p, float most, int n_keys)
     return sum_lanes(total);
 }
 
-/* Logits of one page for n_rows rows (whole tiles) to e^(logit − most). The rows' own exponentials are taken
- * W rows at a time; where a row sees nothing its own is e^0 = 1. */
-static void softmax_page(float *p, struct progress *rows, float scale, int n_rows)
+/* Logits of one page for n_rows rows (whole tiles) to e^(logit − most); bias [KV_PAGE] or NULL. The rows' own
+ * exponentials are taken W rows at a time; where a row sees nothing its own is e^0 = 1. */
+static void softmax_page(float *p, const float *bias, struct progress *rows, float scale, int n_rows)
 {
     for (int i = 0; i < n_rows; i++) {
-        rows->rescale[i] = rows->most[i];
-        if (rows->n_tile[i] > 0)
-            rows->most[i] =
-                scale_page(p + (size_t)i * KV_PAGE, rows->most[i], scale, rows->n_seen[i], rows->n_tile[i]);
+        float *row = p + (size_t)i * KV_PAGE, most = rows->most[i];
+        rows->rescale[i] = most;
+        if (rows->n_tile[i] > 0) /* two loops: that without a bias pays nothing for the other */
+            rows->most[i] = bias ? scale_page(row, bias, most, scale, rows->n_seen[i], rows->n_tile[i])
+                                 : scale_page(row, NULL, most, scale, rows->n_seen[i], rows->n_tile[i]);
     }
     for (int i = 0; i < n_rows; i += W) /* up to W − 1 more than there are: the arrays have room */
         store(rows->rescale + i, exp_vec(load(rows->rescale + i) - load(rows->most + i)));
@@ -203,7 +211,10 @@ static void attention(const struct attention_task *task, struct cpu_scratch *scr
                 if (rows.n_tile[i] > j)
                     product_tile(scratch->p + (size_t)i * KV_PAGE + j, KV_PAGE, NULL,
                                  scratch->q + (size_t)i * (size_t)d, (size_t)d, keys + j, KV_PAGE, d);
-        softmax_page(scratch->p, &rows, scale, n_rows);
+        float bias[KV_PAGE] = {0};
+        if (task->key_bias)
+            memcpy(bias, task->key_bias + first, (size_t)n_keys * sizeof *bias);
+        softmax_page(scratch->p, task->key_bias ? bias : NULL, &rows, scale, n_rows);
         add_values(scratch->sum, sum_stride, &rows, scratch->p, values, scratch->values, n_rows, n_keys, d);
     }
 
@@ -262,7 +273,7 @@ static void attention_row(float *y, const float *q, const struct kv_view *kv, in
         memset(scratch->p, 0, KV_PAGE * sizeof *scratch->p);
         add_product_row(scratch->p, 0.0f, q, keys, KV_PAGE, d, KV_PAGE);
         float before = most;
-        most = scale_page(scratch->p, most, scale, n_keys, n_keys);
+        most = scale_page(scratch->p, NULL, most, scale, n_keys, n_keys);
         float rescale = exp_vec(splat(before - most))[0];
         total = total * rescale + exp_page(scratch->p, most, n_keys);
         add_product_row(scratch->sum, rescale, scratch->p, values, (size_t)d, n_keys, d);
@@ -319,6 +330,25 @@ static void gather_keys(float *to, const struct kv_view *kv, int kv_head, const 
     }
 }
 
+/* Adds what n_rows rows from `first` on, whose probabilities by head h lie in scratch->p, give to that head.
+ */
+static void score_head(const struct score_task *task, const struct cpu_scratch *scratch, int h, int first,
+                       int n_rows)
+{
+    double sum[SCORE_KEYS] = {0};
+    float *head = task->out.heads + (size_t)h * task->stride;
+    for (int r = 0; r < n_rows; r++) {
+        const float *p = scratch->p + r * SCORE_KEYS;
+        const float *factor = task->factor ? task->factor + (size_t)(first + r) * task->stride : NULL;
+        int position = task->q_first + task->rows[first + r];
+        for (int j = 0; j < task->n_keys; j++)
+            if (task->keys[j] <= position)
+                sum[j] += factor ? (double)p[j] * (double)factor[j] : (double)p[j];
+    }
+    for (int j = 0; j < task->n_keys; j++)
+        head[j] = (float)((first == 0 ? 0.0 : (double)head[j]) + sum[j] / task->n_rows);
+}
+
 /* mean [n_rows, SCORE_KEYS] of up to SCORE_ROWS rows from `first` on: heads in rising order. */
 static void score_rows(const struct score_task *task, struct cpu_scratch *scratch, int first, int n_rows)
 {
@@ -344,15 +374,23 @@ static void score_rows(const struct score_task *task, struct cpu_scratch *scratc
                 float *mean = scratch->mean + r * SCORE_KEYS + j;
                 vec e = exp_vec(load(scratch->p + r * SCORE_KEYS + j) * splat(scale) - lse);
                 store(mean, load(mean) + e);
+                if (task->out.heads)
+                    store(scratch->p + r * SCORE_KEYS + j, e);
             }
         }
+        if (task->out.heads)
+            score_head(task, scratch, h, first, n_rows);
     }
-    for (int r = 0; r < n_rows; r++)
+    for (int r = 0; r < n_rows; r++) {
+        const float *factor = task->factor ? task->factor + (size_t)(first + r) * task->stride : NULL;
         for (int j = 0; j < task->n_keys; j++) {
             float *mean = scratch->mean + r * SCORE_KEYS + j;
             bool is_later = task->keys[j] > task->q_first + task->rows[first + r];
             *mean = is_later ? 0.0f : *mean / (float)task->n_heads;
+            if (factor && !is_later)
+                *mean *= factor[j];
         }
+    }
 }
 
 static void score(const struct score_task *task, struct cpu_scratch *scratch)
@@ -365,16 +403,16 @@ static void score(const struct score_task *task, struct cpu_scratch *scratch)
             const float *mean = scratch->mean + r * SCORE_KEYS;
             for (int j = 0; j < task->n_keys; j++)
                 sum[j] += (double)mean[j];
-            if (task->matrix)
-                memcpy(task->matrix + (size_t)(first + r) * task->matrix_stride, mean,
+            if (task->out.rows)
+                memcpy(task->out.rows + (size_t)(first + r) * task->stride, mean,
                        (size_t)task->n_keys * sizeof *mean);
         }
     }
-    for (int j = 0; j < task->n_keys; j++)
-        task->p[j] = (float)(sum[j] / task->n_rows);
+    for (int j = 0; j < task->n_keys && task->out.mean; j++)
+        task->out.mean[j] = (float)(sum[j] / task->n_rows);
 }
 
-/* ---- dot products and distances ------------------------------------------------------------- */
+/* ---- dot products --------------------------------------------------------------------------- */
 
 /* Tiles of 2 × 4; a tile at the edge computes its last row again, so that all rows go the same way. */
 static void dots(float *out, const float *a, const float *b, int n_a, int n_b, int d)
@@ -423,33 +461,71 @@ static void softmax_row(float *x, int n)
         x[i] *= factor;
 }
 
-static inline dvec load_double(const float *from, int left)
+typedef double dvec_any __attribute__((vector_size(4 * W), aligned(8), may_alias));
+enum { D = W / 2 }; /* lanes of a dvec */
+
+static inline dvec load_dvec(const double *from)
 {
-    if (left >= W / 2)
-        return __builtin_convertvector((halfvec) * (const halfvec_any *)from, dvec);
-    float lanes[W / 2] = {0};
-    memcpy(lanes, from, (size_t)left * sizeof *from);
-    return __builtin_convertvector((halfvec) * (const halfvec_any *)lanes, dvec);
+    return (dvec) * (const dvec_any *)from;
 }
 
-static void distances(double *out, const float *a, const float *x, const int32_t *index, int n_b, int d)
+static inline void store_dvec(double *to, dvec x)
 {
-    for (int j = 0; j < n_b; j += 4) {
-        const float *rows[4];
-        for (int r = 0; r < 4; r++)
-            rows[r] = x + (size_t)index[j + r < n_b ? j + r : n_b - 1] * (size_t)d;
+    *(dvec_any *)to = (dvec_any)x;
+}
+
+static inline dvec splat_double(double x)
+{
+    return x - (dvec){0};
+}
+
+/* Products of two floats are exact in double: these sums have the bits of the reference's. */
+static void page_logits(double *logits, const float *q, const float *keys, int d)
+{
+    double scale = sqrt((double)d);
+    for (int j = 0; j < KV_PAGE; j += 4 * D) {
         dvec sum[4] = {{0}};
-        for (int k = 0; k < d; k += W / 2) {
-            dvec each = load_double(a + k, d - k);
+        for (int k = 0; k < d; k++) {
+            dvec each = splat_double((double)q[k]);
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
-                dvec difference = each - load_double(rows[r] + k, d - k);
-                sum[r] = fma_dvec(difference, difference, sum[r]);
+                const halfvec_any *at = (const halfvec_any *)(keys + k * KV_PAGE + j + r * D);
+                sum[r] = fma_dvec(each, __builtin_convertvector((halfvec)*at, dvec), sum[r]);
             }
         }
-        for (int r = 0; r < 4 && j + r < n_b; r++)
-            out[j + r] = sum_lanes_double(sum[r]);
+        for (int r = 0; r < 4; r++)
+            store_dvec(logits + j + r * D, sum[r] / splat_double(scale));
     }
+}
+
+/* Register tiles of 4 rows of a × W of b. */
+static void gram_block(double *g, const double *a, const double *b, int n)
+{
+    for (int i = 0; i < GRAM_PANEL; i += 4)
+        for (int j = 0; j < GRAM_PANEL; j += W) {
+            double *at = g + i * GRAM_PANEL + j;
+            dvec left[4], right[4];
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                left[r] = load_dvec(at + r * GRAM_PANEL);
+                right[r] = load_dvec(at + r * GRAM_PANEL + D);
+            }
+            const double *a_row = a + i, *b_row = b + j;
+            for (int k = 0; k < n; k++, a_row += GRAM_PANEL, b_row += GRAM_PANEL) {
+                dvec b_left = load_dvec(b_row), b_right = load_dvec(b_row + D);
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++) {
+                    dvec each = splat_double(a_row[r]);
+                    left[r] = fma_dvec(each, b_left, left[r]);
+                    right[r] = fma_dvec(each, b_right, right[r]);
+                }
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                store_dvec(at + r * GRAM_PANEL, left[r]);
+                store_dvec(at + r * GRAM_PANEL + D, right[r]);
+            }
+        }
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -588,7 +664,8 @@ const struct cpu_kernels TABLE_NAME(CPU_KERNELS) = {
     .score = score,
     .dots = dots,
     .softmax_row = softmax_row,
-    .distances = distances,
+    .page_logits = page_logits,
+    .gram_block = gram_block,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .add = add,

@@ -427,7 +427,7 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
         float *rows = up(&b, q, N_ROWS * width * sizeof *q), *y = space(&b, N_ROWS * width * sizeof *y);
         float *lse = space(&b, (size_t)(N_ROWS * n_heads) * sizeof *lse);
         if (!whole) {
-            ops->attention(&b.c, y, lse, rows, &kv, causal, N_ROWS, n_heads);
+            ops->attention(&b.c, y, lse, rows, &kv, NULL, causal, N_ROWS, n_heads);
             whole = down(&b, y, N_ROWS * width * sizeof *y);
             whole_lse = down(&b, lse, (size_t)(N_ROWS * n_heads) * sizeof *lse);
         }
@@ -435,7 +435,7 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
             int first[8], n = COUNTS[i], n_places = places(first, n);
             for (int p = 0; p < n_places; p++) {
                 kv.length = causal ? first[p] + n : N_ROWS;
-                ops->attention(&b.c, y, lse, rows + (size_t)first[p] * width, &kv, causal, n, n_heads);
+                ops->attention(&b.c, y, lse, rows + (size_t)first[p] * width, &kv, NULL, causal, n, n_heads);
                 float *part = down(&b, y, (size_t)n * width * sizeof *y);
                 float *part_lse = down(&b, lse, (size_t)(n * n_heads) * sizeof *lse);
                 assert_same_rows("attention", part, whole, first[p], n, (int)width);
@@ -484,12 +484,12 @@ static void test_score_rows_and_keys_do_not_see_each_other(void **state)
         float *k_rows = up(&b, k, N_ROWS * WIDTH * sizeof *k), *rows = up(&b, q, N_ROWS * WIDTH * sizeof *q);
         ops_cpu.kv_write(&b.c, &kv, k_rows, k_rows, 0, N_ROWS);
         float *y = space(&b, N_ROWS * WIDTH * sizeof *y), *lse = space(&b, N_ROWS * HEADS * sizeof *lse);
-        ops_cpu.attention(&b.c, y, lse, rows, &kv, true, N_ROWS, HEADS);
+        ops_cpu.attention(&b.c, y, lse, rows, &kv, NULL, true, N_ROWS, HEADS);
         int32_t *raters = up(&b, order, sizeof order), *chosen = up(&b, keys, sizeof keys);
         float *p = space(&b, KEYS * sizeof *p), *matrix = space(&b, RATERS * KEYS * sizeof *matrix);
         if (!whole) {
-            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters, chosen, RATERS, KEYS, N_ROWS, 0,
-                                    HEADS);
+            ops_cpu.attention_score(&b.c, &(struct score_output){.mean = p, .rows = matrix}, NULL, rows, lse,
+                                    &kv, raters, chosen, RATERS, KEYS, N_ROWS, 0, HEADS);
             whole = down(&b, matrix, RATERS * KEYS * sizeof *matrix);
             for (int i = 0; i < RATERS; i++)
                 for (int j = 0; j < KEYS; j++)
@@ -497,16 +497,16 @@ static void test_score_rows_and_keys_do_not_see_each_other(void **state)
         }
         for (int first = 0; first + 7 <= RATERS; first += 13) {
             int n = first % 2 ? 7 : RATERS - first;
-            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters + first, chosen, n, KEYS, N_ROWS,
-                                    0, HEADS);
+            ops_cpu.attention_score(&b.c, &(struct score_output){.mean = p, .rows = matrix}, NULL, rows, lse,
+                                    &kv, raters + first, chosen, n, KEYS, N_ROWS, 0, HEADS);
             float *part = down(&b, matrix, (size_t)(n * KEYS) * sizeof *part);
             assert_same_rows("attention_score", part, whole, first, n, KEYS);
             free(part);
         }
         for (int skip = 1; skip < KEYS; skip += 31) {
             int n = KEYS - skip;
-            ops_cpu.attention_score(&b.c, p, NULL, rows, lse, &kv, raters + 3, chosen + skip, 1, n, N_ROWS, 0,
-                                    HEADS);
+            ops_cpu.attention_score(&b.c, &(struct score_output){.mean = p}, NULL, rows, lse, &kv, raters + 3,
+                                    chosen + skip, 1, n, N_ROWS, 0, HEADS);
             float *part = down(&b, p, (size_t)n * sizeof *part);
             assert_memory_equal(part, whole + 3 * KEYS + skip, (size_t)n * sizeof *part);
             free(part);
@@ -603,7 +603,7 @@ static void test_decode_rows(void **state)
         ops_cpu.kv_write(&b.c, &kv, kept, kept, 0, LENGTH);
         if (!linear) {
             ops_cpu.linear(&b.c, y, row, &b.weight, NULL, 1);
-            ops_cpu.attention(&b.c, z, NULL, heads, &kv, true, 1, HEADS);
+            ops_cpu.attention(&b.c, z, NULL, heads, &kv, NULL, true, 1, HEADS);
             float *prefill_linear = down(&b, y, OUT * sizeof *y), *prefill = down(&b, z, width * sizeof *z);
             ops_cpu.linear_row(&b.c, y, row, &b.weight, NULL);
             ops_cpu.attention_row(&b.c, z, heads, &kv, HEADS);
