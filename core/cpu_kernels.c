@@ -356,6 +356,7 @@ static void score_rows(const struct score_task *task, struct cpu_scratch *scratc
     int d = kv->head_dim, heads_per_kv = task->n_heads / kv->n_kv_heads;
     size_t width = (size_t)task->n_heads * (size_t)d;
     float scale = (float)(1.0 / sqrt((double)d));
+    bool by_head = task->out.heads != NULL;
     memset(scratch->mean, 0, (size_t)n_rows * SCORE_KEYS * sizeof *scratch->mean);
     memset(scratch->q, 0, (size_t)round_up(n_rows, TILE_ROWS) * (size_t)d * sizeof *scratch->q);
     for (int h = 0; h < task->n_heads; h++) {
@@ -374,22 +375,22 @@ static void score_rows(const struct score_task *task, struct cpu_scratch *scratc
                 float *mean = scratch->mean + r * SCORE_KEYS + j;
                 vec e = exp_vec(load(scratch->p + r * SCORE_KEYS + j) * splat(scale) - lse);
                 store(mean, load(mean) + e);
-                if (task->out.heads)
+                if (by_head)
                     store(scratch->p + r * SCORE_KEYS + j, e);
             }
         }
-        if (task->out.heads)
+        if (by_head)
             score_head(task, scratch, h, first, n_rows);
     }
     for (int r = 0; r < n_rows; r++) {
+        float *mean = scratch->mean + r * SCORE_KEYS;
         const float *factor = task->factor ? task->factor + (size_t)(first + r) * task->stride : NULL;
         for (int j = 0; j < task->n_keys; j++) {
-            float *mean = scratch->mean + r * SCORE_KEYS + j;
             bool is_later = task->keys[j] > task->q_first + task->rows[first + r];
-            *mean = is_later ? 0.0f : *mean / (float)task->n_heads;
-            if (factor && !is_later)
-                *mean *= factor[j];
+            mean[j] = is_later ? 0.0f : mean[j] / (float)task->n_heads;
         }
+        for (int j = 0; factor && j < task->n_keys; j++)
+            mean[j] = mean[j] == 0.0f ? 0.0f : mean[j] * factor[j]; /* no −0 for a later key */
     }
 }
 

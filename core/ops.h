@@ -161,7 +161,7 @@ struct ops {
     void (*top_k)(struct compute *c, int32_t *index, const float *x, int k, int n);
     /* DPC-KNN over the n rows x[index[i]] (by falling priority): centres [C] are places 0 … n−1 in insertion
      * order, group [n] the cluster of each place; rules and ties: docs/methods.md. centres[0] = −1 where x
-     * holds values that are no numbers. n²·d MACs */
+     * holds values that are no finite numbers. n²·d MACs */
     void (*cluster)(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
                     int n, int d, const struct cluster_options *options);
     /* y [n_rows, n_cols] = cosine of x[rows[i]] and x[cols[j]]; 0 where either is a zero vector. Summed in
@@ -169,13 +169,14 @@ struct ops {
      * equal vectors. n_rows·n_cols·d MACs */
     void (*cosines)(struct compute *c, float *y, const float *x, const int32_t *rows, int n_rows,
                     const int32_t *cols, int n_cols, int d);
-    /* Of each row of y [n_rows, n_cols] the largest value and the first place of it; NaN counts as −∞. */
+    /* Of each row of y [n_rows, n_cols] the largest value and the first place of it. NaN counts as −∞, and is
+     * the best only where nothing is better. */
     void (*row_best)(struct compute *c, float *best, int32_t *to, const float *y, int n_rows, int n_cols);
     /* How many singular values of matrix [rows, cols] lie above tol·σ_max; tol 0: above
      * max(rows, cols)·2⁻²³·σ_max, as numpy and torch count the rank of f32. 0 for zeros; −1 where a value is
-     * no finite number. Waits. In f64 from the matrix (rows·cols·min(rows, cols) MACs), or, gram, from the
-     * eigenvalues of matrix·matrixᵀ (rows²·cols + rows³ MACs). Rounding there is 2⁻⁵³ of σ_max², so a σ below
-     * about 1e-8·σ_max drowns: the two counts agree unless tol is near or below that. */
+     * no finite number. In f64: from the matrix itself, or, gram, from the eigenvalues of matrix·matrixᵀ.
+     * These are known to 2⁻⁵³ of σ_max², so a σ below about 1e-8·σ_max drowns: the counts can differ where
+     * tol is not well above that. rows·cols·min(rows, cols) MACs; gram: rows²·cols + rows³. Waits. */
     int (*rank)(struct compute *c, const float *matrix, int rows, int cols, double tol, bool gram);
     /* First index of the largest value. Waits. */
     int32_t (*argmax)(struct compute *c, const float *x, int n);

@@ -381,14 +381,20 @@ static void cpu_merge_rows(struct compute *c, float *y, const float *own, const 
 
 static void head_mean_run(void *context, size_t first, size_t n)
 {
+    enum { PART = 64 }; /* columns summed side by side, so that memory is read in order */
     const struct row_args *a = context;
     size_t d = (size_t)a->d, n_heads = (size_t)a->n_heads;
     for (size_t i = first; i < first + n; i++)
-        for (size_t k = 0; k < d; k++) {
-            double sum = 0;
-            for (size_t h = 0; h < n_heads; h++)
-                sum += (double)a->x[(i * n_heads + h) * d + k];
-            a->y[i * d + k] = (float)(sum / a->n_heads);
+        for (size_t column = 0; column < d; column += PART) {
+            size_t n_part = d - column < PART ? d - column : PART;
+            double sum[PART] = {0};
+            for (size_t h = 0; h < n_heads; h++) {
+                const float *head = a->x + (i * n_heads + h) * d + column;
+                for (size_t k = 0; k < n_part; k++)
+                    sum[k] += (double)head[k];
+            }
+            for (size_t k = 0; k < n_part; k++)
+                a->y[i * d + column + k] = (float)(sum[k] / a->n_heads);
         }
 }
 

@@ -1,47 +1,31 @@
 /* The rank of a matrix in f64 by LAPACK, see rank.h.
  *
- * OpenBLAS would compute with threads of its own, whose number shows in the bits of a sum: it is told to use
- * the caller's alone. Debian's default build of it starts them when it is loaded, before anything of ours can
- * be called but a function of .preinit_array, so there its environment is set. */
+ * OpenBLAS would compute with threads of its own, whose number shows in the bits of a sum, and Debian's
+ * default build of it starts them as soon as it is loaded: it is told to compute in the calling thread alone,
+ * and they are ended, before main. */
 #include "rank.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include <lapacke.h>
 #if WINNOW_OPENBLAS
 #include <openblas_config.h> /* that it is there; its cblas.h may be another's */
 extern void openblas_set_num_threads(int n);
+__attribute__((weak)) extern int blas_thread_shutdown_(void); /* builds with threads of their own have it */
 #endif
 
 #include "error.h"
 #include "memory.h"
 
 #if WINNOW_OPENBLAS
-static void one_thread(void)
+__attribute__((constructor)) static void keep_to_one_thread(void)
 {
     openblas_set_num_threads(1);
+    if (blas_thread_shutdown_)
+        blas_thread_shutdown_();
 }
-
-#ifdef __ELF__
-static void start_no_threads(void)
-{
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
-}
-
-__attribute__((section(".preinit_array"),
-               used)) static void (*const before_libraries)(void) = start_no_threads;
 #endif
-#endif
-
-static void library_start(void)
-{
-#if WINNOW_OPENBLAS
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, one_thread);
-#endif
-}
 
 bool rank_is_finite(const float *matrix, int rows, int cols)
 {
@@ -73,7 +57,6 @@ int rank_svd(const float *matrix, int rows, int cols, double tol)
     ENSURE(copy && "memory for a rank");
     for (size_t i = 0; i < n_floats; i++)
         copy[i] = (double)matrix[i];
-    library_start();
     /* read by columns it is the transposed matrix, whose singular values are the same */
     int status = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', cols, rows, copy, cols, sigma, NULL, 1, NULL, 1);
     int count = status == 0 ? rank_count(sigma, n, rows, cols, tol) : -1;
@@ -87,7 +70,6 @@ int rank_gram(double *gram, int rows, int cols, double tol)
         return 0;
     double *sigma = memory_alloc((size_t)rows, sizeof *sigma);
     ENSURE(sigma && "memory for a rank");
-    library_start();
     int status = LAPACKE_dsyev(LAPACK_COL_MAJOR, 'N', 'U', rows, gram, rows, sigma);
     for (int i = 0; i < rows; i++)
         sigma[i] = sqrt(fmax(sigma[i], 0));
