@@ -88,26 +88,19 @@ struct progress {
     int n_tile[ROWS_ROOM];    /* keys of this page that some row of its tile sees */
 };
 
-/* p [n_keys] = scale·p (+ bias where not NULL), −∞ from n_seen on; returns the greatest of them and `most`.
- */
-static inline __attribute__((always_inline)) float scale_page(float *p, const float *bias, float most,
-                                                              float scale, int n_seen, int n_keys)
+/* p [n_keys] = scale·p, −∞ from n_seen on; returns the greatest of them and `most`. */
+static inline float scale_page(float *p, float most, float scale, int n_seen, int n_keys)
 {
     const vec NOTHING = splat(-INFINITY);
     vec most_lanes = splat(most);
     int j = 0;
     for (; j + W <= n_seen; j += W) {
         vec s = load(p + j) * splat(scale);
-        if (bias)
-            s += load(bias + j);
         store(p + j, s);
         most_lanes = max_vec(s, most_lanes);
     }
     for (; j < n_keys; j += W) {
-        vec s = load(p + j) * splat(scale);
-        if (bias)
-            s += load(bias + j);
-        s = choose(lanes_below(n_seen - j), s, NOTHING);
+        vec s = choose(lanes_below(n_seen - j), load(p + j) * splat(scale), NOTHING);
         store(p + j, s);
         most_lanes = max_vec(s, most_lanes);
     }
@@ -126,16 +119,27 @@ static inline float exp_page(float *p, float most, int n_keys)
     return sum_lanes(total);
 }
 
-/* Logits of one page for n_rows rows (whole tiles) to e^(logit − most); bias [KV_PAGE] or NULL. The rows' own
- * exponentials are taken W rows at a time; where a row sees nothing its own is e^0 = 1. */
-static void softmax_page(float *p, const float *bias, struct progress *rows, float scale, int n_rows)
+/* p [n_rows, KV_PAGE] = scale·p + bias. A pass of its own, out of line: attention without biases pays nothing
+ * for it (inlined, it cost the compiler's registers 1 to 2 %). */
+static __attribute__((noinline)) void add_bias(float *p, const float *bias, float scale, int n_rows,
+                                               int n_keys)
+{
+    float padded[KV_PAGE] = {0};
+    memcpy(padded, bias, (size_t)n_keys * sizeof *bias);
+    for (int i = 0; i < n_rows; i++, p += KV_PAGE)
+        for (int j = 0; j < n_keys; j += W)
+            store(p + j, load(p + j) * splat(scale) + load(padded + j));
+}
+
+/* Logits of one page for n_rows rows (whole tiles) to e^(logit − most). The rows' own exponentials are taken
+ * W rows at a time; where a row sees nothing its own is e^0 = 1. */
+static void softmax_page(float *p, struct progress *rows, float scale, int n_rows)
 {
     for (int i = 0; i < n_rows; i++) {
-        float *row = p + (size_t)i * KV_PAGE, most = rows->most[i];
-        rows->rescale[i] = most;
-        if (rows->n_tile[i] > 0) /* two loops: that without a bias pays nothing for the other */
-            rows->most[i] = bias ? scale_page(row, bias, most, scale, rows->n_seen[i], rows->n_tile[i])
-                                 : scale_page(row, NULL, most, scale, rows->n_seen[i], rows->n_tile[i]);
+        rows->rescale[i] = rows->most[i];
+        if (rows->n_tile[i] > 0)
+            rows->most[i] =
+                scale_page(p + (size_t)i * KV_PAGE, rows->most[i], scale, rows->n_seen[i], rows->n_tile[i]);
     }
     for (int i = 0; i < n_rows; i += W) /* up to W − 1 more than there are: the arrays have room */
         store(rows->rescale + i, exp_vec(load(rows->rescale + i) - load(rows->most + i)));
@@ -211,10 +215,9 @@ static void attention(const struct attention_task *task, struct cpu_scratch *scr
                 if (rows.n_tile[i] > j)
                     product_tile(scratch->p + (size_t)i * KV_PAGE + j, KV_PAGE, NULL,
                                  scratch->q + (size_t)i * (size_t)d, (size_t)d, keys + j, KV_PAGE, d);
-        float bias[KV_PAGE] = {0};
         if (task->key_bias)
-            memcpy(bias, task->key_bias + first, (size_t)n_keys * sizeof *bias);
-        softmax_page(scratch->p, task->key_bias ? bias : NULL, &rows, scale, n_rows);
+            add_bias(scratch->p, task->key_bias + first, scale, n_rows, n_keys);
+        softmax_page(scratch->p, &rows, task->key_bias ? 1.0f : scale, n_rows);
         add_values(scratch->sum, sum_stride, &rows, scratch->p, values, scratch->values, n_rows, n_keys, d);
     }
 
@@ -273,7 +276,7 @@ static void attention_row(float *y, const float *q, const struct kv_view *kv, in
         memset(scratch->p, 0, KV_PAGE * sizeof *scratch->p);
         add_product_row(scratch->p, 0.0f, q, keys, KV_PAGE, d, KV_PAGE);
         float before = most;
-        most = scale_page(scratch->p, NULL, most, scale, n_keys, n_keys);
+        most = scale_page(scratch->p, most, scale, n_keys, n_keys);
         float rescale = exp_vec(splat(before - most))[0];
         total = total * rescale + exp_page(scratch->p, most, n_keys);
         add_product_row(scratch->sum, rescale, scratch->p, values, (size_t)d, n_keys, d);
@@ -330,8 +333,7 @@ static void gather_keys(float *to, const struct kv_view *kv, int kv_head, const 
     }
 }
 
-/* Adds what n_rows rows from `first` on, whose probabilities by head h lie in scratch->p, give to that head.
- */
+/* Adds to head h what n_rows rows from `first` on give to it; their probabilities lie in scratch->p. */
 static void score_head(const struct score_task *task, const struct cpu_scratch *scratch, int h, int first,
                        int n_rows)
 {
@@ -465,6 +467,16 @@ static void softmax_row(float *x, int n)
 typedef double dvec_any __attribute__((vector_size(4 * W), aligned(8), may_alias));
 enum { D = W / 2 }; /* lanes of a dvec */
 
+/* The first floats as doubles, zeros behind them. */
+static inline dvec load_double(const float *from, int left)
+{
+    if (left >= D)
+        return __builtin_convertvector((halfvec) * (const halfvec_any *)from, dvec);
+    float lanes[D] = {0};
+    memcpy(lanes, from, (size_t)left * sizeof *from);
+    return __builtin_convertvector((halfvec) * (const halfvec_any *)lanes, dvec);
+}
+
 static inline dvec load_dvec(const double *from)
 {
     return (dvec) * (const dvec_any *)from;
@@ -489,10 +501,8 @@ static void page_logits(double *logits, const float *q, const float *keys, int d
         for (int k = 0; k < d; k++) {
             dvec each = splat_double((double)q[k]);
 #pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
-                const halfvec_any *at = (const halfvec_any *)(keys + k * KV_PAGE + j + r * D);
-                sum[r] = fma_dvec(each, __builtin_convertvector((halfvec)*at, dvec), sum[r]);
-            }
+            for (int r = 0; r < 4; r++)
+                sum[r] = fma_dvec(each, load_double(keys + k * KV_PAGE + j + r * D, D), sum[r]);
         }
         for (int r = 0; r < 4; r++)
             store_dvec(logits + j + r * D, sum[r] / splat_double(scale));
@@ -569,6 +579,20 @@ static void layer_norm(float *y, const float *x, const float *weight, const floa
         float factor = 1.0f / sqrtf(sum_row(x, mean, true, d) / (float)d + eps);
         for (int k = 0; k < d; k++)
             y[k] = (x[k] - mean) * factor * weight[k] + bias[k];
+    }
+}
+
+static void head_mean(float *y, const float *x, int n_heads, int d)
+{
+    for (int k = 0; k < d; k += D) {
+        int left = d - k < D ? d - k : D;
+        float lanes[D];
+        dvec sum = {0};
+        for (int h = 0; h < n_heads; h++)
+            sum += load_double(x + h * d + k, left);
+        halfvec mean = __builtin_convertvector(sum / splat_double(n_heads), halfvec);
+        memcpy(lanes, &mean, sizeof lanes);
+        memcpy(y + k, lanes, (size_t)left * sizeof *y);
     }
 }
 
@@ -669,6 +693,7 @@ const struct cpu_kernels TABLE_NAME(CPU_KERNELS) = {
     .gram_block = gram_block,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
+    .head_mean = head_mean,
     .add = add,
     .add_scaled = add_scaled,
     .activate = activate,

@@ -78,6 +78,8 @@ struct cpu_kernels {
     void (*rms_norm)(float *y, const float *x, const float *weight, float eps, int n, int d);
     void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias, float eps, int n,
                        int d);
+    /* y [d] = mean of the rows of x [n_heads, d], summed in double */
+    void (*head_mean)(float *y, const float *x, int n_heads, int d);
     void (*add)(float *y, const float *x, size_t n);
     void (*add_scaled)(float *y, const float *x, float scale, int n); /* y += scale·x */
     void (*activate)(float *y, enum activation kind, size_t n);

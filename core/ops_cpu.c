@@ -381,26 +381,15 @@ static void cpu_merge_rows(struct compute *c, float *y, const float *own, const 
 
 static void head_mean_run(void *context, size_t first, size_t n)
 {
-    enum { PART = 64 }; /* columns summed side by side, so that memory is read in order */
     const struct row_args *a = context;
-    size_t d = (size_t)a->d, n_heads = (size_t)a->n_heads;
+    size_t d = (size_t)a->d;
     for (size_t i = first; i < first + n; i++)
-        for (size_t column = 0; column < d; column += PART) {
-            size_t n_part = d - column < PART ? d - column : PART;
-            double sum[PART] = {0};
-            for (size_t h = 0; h < n_heads; h++) {
-                const float *head = a->x + (i * n_heads + h) * d + column;
-                for (size_t k = 0; k < n_part; k++)
-                    sum[k] += (double)head[k];
-            }
-            for (size_t k = 0; k < n_part; k++)
-                a->y[i * d + column + k] = (float)(sum[k] / a->n_heads);
-        }
+        a->kernels->head_mean(a->y + i * d, a->x + i * (size_t)a->n_heads * d, a->n_heads, a->d);
 }
 
 static void cpu_head_mean(struct compute *c, float *y, const float *x, int n, int n_heads, int d)
 {
-    struct row_args args = {.y = y, .x = x, .n_heads = n_heads, .d = d};
+    struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .x = x, .n_heads = n_heads, .d = d};
     cpu_split(c, (size_t)n, (size_t)n_heads * (size_t)d, head_mean_run, &args);
 }
 
