@@ -4,8 +4,8 @@ GRID  ?= default
 MODEL ?=
 DATA  ?=
 CMAKE_FLAGS ?=
-PACKAGES = build-essential cmake pkg-config libdnnl-dev libjansson-dev libjpeg-dev libpng-dev libhdf5-dev \
-           libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
+PACKAGES = build-essential cmake pkg-config libdnnl-dev liblapacke-dev libopenblas-dev libjansson-dev libjpeg-dev libpng-dev \
+           libhdf5-dev libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
 
 MAKEFLAGS += --no-print-directory

@@ -115,7 +115,7 @@ enum status clip_forward(struct session *session, const struct tap *tap, float *
         ops->linear(c, w->k, w->h, &layer->k, layer->k_bias, n);
         ops->linear(c, w->v, w->h, &layer->v, layer->v_bias, n);
         ops->kv_write(c, &kv, w->k, w->v, 0, n);
-        ops->attention(c, w->mix, NULL, w->q, &kv, false, n, n_heads);
+        ops->attention(c, w->mix, NULL, w->q, &kv, NULL, false, n, n_heads);
         ops->linear(c, w->h, w->mix, &layer->out, layer->out_bias, n);
         ops->add(c, w->x, w->h, (size_t)n * (size_t)d);
 

@@ -106,6 +106,12 @@ void cluster_assign(int32_t *centres, int32_t *group, const double *distance2, d
     ENSURE(n_clusters >= 1 && n_clusters <= n && k >= 1 && k <= n);
     double *density = scratch, *score = scratch + n, *work = scratch + 2 * (size_t)n;
 
+    for (size_t i = 0; i < (size_t)n * (size_t)n; i++)
+        if (!isfinite(
+                distance2[i])) { /* no number in x: no order among rows, the caller sees it by the centre */
+            centres[0] = -1;
+            return;
+        }
     for (int i = 0; i < n; i++)
         density[i] = exp(-mean_of_smallest(distance2 + (size_t)i * (size_t)n, work, k, n));
     peak_scores(score, density, distance2, n);
@@ -115,10 +121,7 @@ void cluster_assign(int32_t *centres, int32_t *group, const double *distance2, d
         for (int i = 0; i < n; i++)
             if (score[i] >= 0 && (best < 0 || score[i] > score[best]))
                 best = i;
-        if (best < 0) { /* NaN in x: no cluster can be made, the caller sees it by the centre */
-            centres[0] = -1;
-            return;
-        }
+        ENSURE(best >= 0);
         centres[c] = best;
         score[best] = -1; /* taken */
     }

@@ -36,14 +36,22 @@ static inline void cpu_attention_check(const struct kv_view *kv, int n_heads)
 }
 
 /* cpu_reduce.c */
-void cpu_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
-                         const struct kv_view *kv, const int32_t *rows, const int32_t *keys, int n_rows,
-                         int n_keys, int n_q, int q_first, int n_heads);
+void cpu_attention_score(struct compute *c, const struct score_output *out, const float *factor,
+                         const float *q, const float *lse, const struct kv_view *kv, const int32_t *rows,
+                         const int32_t *keys, int n_rows, int n_keys, int n_q, int q_first, int n_heads);
+void cpu_query_score(struct compute *c, float *p, const float *q, const struct kv_view *kv, int n_rows,
+                     int n_heads);
 void cpu_text_share(struct compute *c, float *share, const float *visual, const float *text, int n_visual,
                     int n_text, int d);
 void cpu_top_k(struct compute *c, int32_t *index, const float *x, int k, int n);
+void cpu_row_best(struct compute *c, float *best, int32_t *to, const float *y, int n_rows, int n_cols);
+int32_t cpu_argmax(struct compute *c, const float *x, int n);
+
+/* cpu_gram.c */
 void cpu_cluster(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
                  int n, int d, const struct cluster_options *options);
-int32_t cpu_argmax(struct compute *c, const float *x, int n);
+void cpu_cosines(struct compute *c, float *y, const float *x, const int32_t *rows, int n_rows,
+                 const int32_t *cols, int n_cols, int d);
+int cpu_rank(struct compute *c, const float *matrix, int rows, int cols, double tol, bool gram);
 
 #endif

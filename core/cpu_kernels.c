@@ -119,6 +119,18 @@ static inline float exp_page(float *p, float most, int n_keys)
     return sum_lanes(total);
 }
 
+/* p [n_rows, KV_PAGE] = scale·p + bias. A pass of its own, out of line: attention without biases pays nothing
+ * for it (inlined, it cost the compiler's registers 1 to 2 %). */
+static __attribute__((noinline)) void add_bias(float *p, const float *bias, float scale, int n_rows,
+                                               int n_keys)
+{
+    float padded[KV_PAGE] = {0};
+    memcpy(padded, bias, (size_t)n_keys * sizeof *bias);
+    for (int i = 0; i < n_rows; i++, p += KV_PAGE)
+        for (int j = 0; j < n_keys; j += W)
+            store(p + j, load(p + j) * splat(scale) + load(padded + j));
+}
+
 /* Logits of one page for n_rows rows (whole tiles) to e^(logit − most). The rows' own exponentials are taken
  * W rows at a time; where a row sees nothing its own is e^0 = 1. */
 static void softmax_page(float *p, struct progress *rows, float scale, int n_rows)
@@ -203,7 +215,9 @@ static void attention(const struct attention_task *task, struct cpu_scratch *scr
                 if (rows.n_tile[i] > j)
                     product_tile(scratch->p + (size_t)i * KV_PAGE + j, KV_PAGE, NULL,
                                  scratch->q + (size_t)i * (size_t)d, (size_t)d, keys + j, KV_PAGE, d);
-        softmax_page(scratch->p, &rows, scale, n_rows);
+        if (task->key_bias)
+            add_bias(scratch->p, task->key_bias + first, scale, n_rows, n_keys);
+        softmax_page(scratch->p, &rows, task->key_bias ? 1.0f : scale, n_rows);
         add_values(scratch->sum, sum_stride, &rows, scratch->p, values, scratch->values, n_rows, n_keys, d);
     }
 
@@ -319,6 +333,24 @@ static void gather_keys(float *to, const struct kv_view *kv, int kv_head, const 
     }
 }
 
+/* Adds to head h what n_rows rows from `first` on give to it; their probabilities lie in scratch->p. */
+static void score_head(const struct score_task *task, const struct cpu_scratch *scratch, int h, int first,
+                       int n_rows)
+{
+    double sum[SCORE_KEYS] = {0};
+    float *head = task->out.heads + (size_t)h * task->stride;
+    for (int r = 0; r < n_rows; r++) {
+        const float *p = scratch->p + r * SCORE_KEYS;
+        const float *factor = task->factor ? task->factor + (size_t)(first + r) * task->stride : NULL;
+        int position = task->q_first + task->rows[first + r];
+        for (int j = 0; j < task->n_keys; j++)
+            if (task->keys[j] <= position)
+                sum[j] += factor ? (double)p[j] * (double)factor[j] : (double)p[j];
+    }
+    for (int j = 0; j < task->n_keys; j++)
+        head[j] = (float)((first == 0 ? 0.0 : (double)head[j]) + sum[j] / task->n_rows);
+}
+
 /* mean [n_rows, SCORE_KEYS] of up to SCORE_ROWS rows from `first` on: heads in rising order. */
 static void score_rows(const struct score_task *task, struct cpu_scratch *scratch, int first, int n_rows)
 {
@@ -326,6 +358,7 @@ static void score_rows(const struct score_task *task, struct cpu_scratch *scratc
     int d = kv->head_dim, heads_per_kv = task->n_heads / kv->n_kv_heads;
     size_t width = (size_t)task->n_heads * (size_t)d;
     float scale = (float)(1.0 / sqrt((double)d));
+    bool by_head = task->out.heads != NULL;
     memset(scratch->mean, 0, (size_t)n_rows * SCORE_KEYS * sizeof *scratch->mean);
     memset(scratch->q, 0, (size_t)round_up(n_rows, TILE_ROWS) * (size_t)d * sizeof *scratch->q);
     for (int h = 0; h < task->n_heads; h++) {
@@ -344,15 +377,23 @@ static void score_rows(const struct score_task *task, struct cpu_scratch *scratc
                 float *mean = scratch->mean + r * SCORE_KEYS + j;
                 vec e = exp_vec(load(scratch->p + r * SCORE_KEYS + j) * splat(scale) - lse);
                 store(mean, load(mean) + e);
+                if (by_head)
+                    store(scratch->p + r * SCORE_KEYS + j, e);
             }
         }
+        if (by_head)
+            score_head(task, scratch, h, first, n_rows);
     }
-    for (int r = 0; r < n_rows; r++)
+    for (int r = 0; r < n_rows; r++) {
+        float *mean = scratch->mean + r * SCORE_KEYS;
+        const float *factor = task->factor ? task->factor + (size_t)(first + r) * task->stride : NULL;
         for (int j = 0; j < task->n_keys; j++) {
-            float *mean = scratch->mean + r * SCORE_KEYS + j;
             bool is_later = task->keys[j] > task->q_first + task->rows[first + r];
-            *mean = is_later ? 0.0f : *mean / (float)task->n_heads;
+            mean[j] = is_later ? 0.0f : mean[j] / (float)task->n_heads;
         }
+        for (int j = 0; factor && j < task->n_keys; j++)
+            mean[j] = mean[j] == 0.0f ? 0.0f : mean[j] * factor[j]; /* no −0 for a later key */
+    }
 }
 
 static void score(const struct score_task *task, struct cpu_scratch *scratch)
@@ -365,16 +406,16 @@ static void score(const struct score_task *task, struct cpu_scratch *scratch)
             const float *mean = scratch->mean + r * SCORE_KEYS;
             for (int j = 0; j < task->n_keys; j++)
                 sum[j] += (double)mean[j];
-            if (task->matrix)
-                memcpy(task->matrix + (size_t)(first + r) * task->matrix_stride, mean,
+            if (task->out.rows)
+                memcpy(task->out.rows + (size_t)(first + r) * task->stride, mean,
                        (size_t)task->n_keys * sizeof *mean);
         }
     }
-    for (int j = 0; j < task->n_keys; j++)
-        task->p[j] = (float)(sum[j] / task->n_rows);
+    for (int j = 0; j < task->n_keys && task->out.mean; j++)
+        task->out.mean[j] = (float)(sum[j] / task->n_rows);
 }
 
-/* ---- dot products and distances ------------------------------------------------------------- */
+/* ---- dot products --------------------------------------------------------------------------- */
 
 /* Tiles of 2 × 4; a tile at the edge computes its last row again, so that all rows go the same way. */
 static void dots(float *out, const float *a, const float *b, int n_a, int n_b, int d)
@@ -423,33 +464,79 @@ static void softmax_row(float *x, int n)
         x[i] *= factor;
 }
 
+typedef double dvec_any __attribute__((vector_size(4 * W), aligned(8), may_alias));
+enum { D = W / 2 }; /* lanes of a dvec */
+
+/* The first floats as doubles, zeros behind them. */
 static inline dvec load_double(const float *from, int left)
 {
-    if (left >= W / 2)
+    if (left >= D)
         return __builtin_convertvector((halfvec) * (const halfvec_any *)from, dvec);
-    float lanes[W / 2] = {0};
+    float lanes[D] = {0};
     memcpy(lanes, from, (size_t)left * sizeof *from);
     return __builtin_convertvector((halfvec) * (const halfvec_any *)lanes, dvec);
 }
 
-static void distances(double *out, const float *a, const float *x, const int32_t *index, int n_b, int d)
+static inline dvec load_dvec(const double *from)
 {
-    for (int j = 0; j < n_b; j += 4) {
-        const float *rows[4];
-        for (int r = 0; r < 4; r++)
-            rows[r] = x + (size_t)index[j + r < n_b ? j + r : n_b - 1] * (size_t)d;
+    return (dvec) * (const dvec_any *)from;
+}
+
+static inline void store_dvec(double *to, dvec x)
+{
+    *(dvec_any *)to = (dvec_any)x;
+}
+
+static inline dvec splat_double(double x)
+{
+    return x - (dvec){0};
+}
+
+/* Products of two floats are exact in double: these sums have the bits of the reference's. */
+static void page_logits(double *logits, const float *q, const float *keys, int d)
+{
+    double scale = sqrt((double)d);
+    for (int j = 0; j < KV_PAGE; j += 4 * D) {
         dvec sum[4] = {{0}};
-        for (int k = 0; k < d; k += W / 2) {
-            dvec each = load_double(a + k, d - k);
+        for (int k = 0; k < d; k++) {
+            dvec each = splat_double((double)q[k]);
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++)
+                sum[r] = fma_dvec(each, load_double(keys + k * KV_PAGE + j + r * D, D), sum[r]);
+        }
+        for (int r = 0; r < 4; r++)
+            store_dvec(logits + j + r * D, sum[r] / splat_double(scale));
+    }
+}
+
+/* Register tiles of 4 rows of a × W of b. */
+static void gram_block(double *g, const double *a, const double *b, int n)
+{
+    for (int i = 0; i < GRAM_PANEL; i += 4)
+        for (int j = 0; j < GRAM_PANEL; j += W) {
+            double *at = g + i * GRAM_PANEL + j;
+            dvec left[4], right[4];
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
-                dvec difference = each - load_double(rows[r] + k, d - k);
-                sum[r] = fma_dvec(difference, difference, sum[r]);
+                left[r] = load_dvec(at + r * GRAM_PANEL);
+                right[r] = load_dvec(at + r * GRAM_PANEL + D);
+            }
+            const double *a_row = a + i, *b_row = b + j;
+            for (int k = 0; k < n; k++, a_row += GRAM_PANEL, b_row += GRAM_PANEL) {
+                dvec b_left = load_dvec(b_row), b_right = load_dvec(b_row + D);
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++) {
+                    dvec each = splat_double(a_row[r]);
+                    left[r] = fma_dvec(each, b_left, left[r]);
+                    right[r] = fma_dvec(each, b_right, right[r]);
+                }
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                store_dvec(at + r * GRAM_PANEL, left[r]);
+                store_dvec(at + r * GRAM_PANEL + D, right[r]);
             }
         }
-        for (int r = 0; r < 4 && j + r < n_b; r++)
-            out[j + r] = sum_lanes_double(sum[r]);
-    }
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -492,6 +579,20 @@ static void layer_norm(float *y, const float *x, const float *weight, const floa
         float factor = 1.0f / sqrtf(sum_row(x, mean, true, d) / (float)d + eps);
         for (int k = 0; k < d; k++)
             y[k] = (x[k] - mean) * factor * weight[k] + bias[k];
+    }
+}
+
+static void head_mean(float *y, const float *x, int n_heads, int d)
+{
+    for (int k = 0; k < d; k += D) {
+        int left = d - k < D ? d - k : D;
+        float lanes[D];
+        dvec sum = {0};
+        for (int h = 0; h < n_heads; h++)
+            sum += load_double(x + h * d + k, left);
+        halfvec mean = __builtin_convertvector(sum / splat_double(n_heads), halfvec);
+        memcpy(lanes, &mean, sizeof lanes);
+        memcpy(y + k, lanes, (size_t)left * sizeof *y);
     }
 }
 
@@ -588,9 +689,11 @@ const struct cpu_kernels TABLE_NAME(CPU_KERNELS) = {
     .score = score,
     .dots = dots,
     .softmax_row = softmax_row,
-    .distances = distances,
+    .page_logits = page_logits,
+    .gram_block = gram_block,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
+    .head_mean = head_mean,
     .add = add,
     .add_scaled = add_scaled,
     .activate = activate,

@@ -17,7 +17,8 @@ enum {
     ATTENTION_ROWS = 24, /* query rows of one task; a multiple of the register tile's 6 */
     SCORE_ROWS = 48,
     SCORE_KEYS = 64,
-    KERNEL_MAX_PANEL = 32 /* columns of the widest register tile */
+    KERNEL_MAX_PANEL = 32, /* columns of the widest register tile */
+    GRAM_PANEL = 16        /* rows that a product of rows takes side by side */
 };
 
 /* Scratch memory of one thread; 64-byte aligned. */
@@ -36,6 +37,7 @@ struct attention_task {
     float *lse;     /* [n_rows] or NULL */
     const float *q; /* row i at q + i·stride */
     const struct kv_view *kv;
+    const float *key_bias; /* [kv->length] or NULL */
     size_t stride;
     int kv_head;
     int n_rows;     /* at most ATTENTION_ROWS */
@@ -45,9 +47,9 @@ struct attention_task {
 
 /* Up to SCORE_KEYS chosen keys against all chosen rows. */
 struct score_task {
-    float *p;      /* [n_keys] */
-    float *matrix; /* row r at matrix + r·matrix_stride, or NULL */
-    size_t matrix_stride;
+    struct score_output out;
+    const float *factor;  /* NULL: 1 */
+    size_t stride;        /* from one row or head of out, or row of factor, to the next */
     const float *q, *lse; /* [n_q, n_heads·head_dim], [n_heads, n_q] */
     const struct kv_view *kv;
     const int32_t *rows, *keys;
@@ -65,14 +67,19 @@ struct cpu_kernels {
     void (*product_row)(float *y, const float *x, const float *w, int n_inputs, int n_outputs,
                         bool accumulate);
     void (*score)(const struct score_task *task, struct cpu_scratch *scratch);
+    /* logits [KV_PAGE] = q·k/√d of one page of one head, in double; garbage where nothing was written */
+    void (*page_logits)(double *logits, const float *q, const float *keys, int d);
     /* out [n_a, n_b] = a · bᵀ over d, both row-major and dense */
     void (*dots)(float *out, const float *a, const float *b, int n_a, int n_b, int d);
     void (*softmax_row)(float *x, int n); /* in place */
-    /* out[j] = Σ (a_k − x[index[j]]_k)² for j < n_b, in double */
-    void (*distances)(double *out, const float *a, const float *x, const int32_t *index, int n_b, int d);
+    /* g [GRAM_PANEL, GRAM_PANEL] += aᵀ · b of panels [n, GRAM_PANEL]: each sum over rising k by one fused
+     * multiply-add a step, so that neither the place in the block nor the order of a and b shows */
+    void (*gram_block)(double *g, const double *a, const double *b, int n);
     void (*rms_norm)(float *y, const float *x, const float *weight, float eps, int n, int d);
     void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias, float eps, int n,
                        int d);
+    /* y [d] = mean of the rows of x [n_heads, d], summed in double */
+    void (*head_mean)(float *y, const float *x, int n_heads, int d);
     void (*add)(float *y, const float *x, size_t n);
     void (*add_scaled)(float *y, const float *x, float scale, int n); /* y += scale·x */
     void (*activate)(float *y, enum activation kind, size_t n);

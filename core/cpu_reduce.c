@@ -1,8 +1,8 @@
-/* The reduction operations of the CPU backend (ops.h, last part): scores, raters, orders and clusters. */
+/* The reduction operations of the CPU backend (ops.h): scores, raters and orders. What needs
+ * the products of rows with each other is in cpu_gram.c. */
 #include <math.h>
 #include <string.h>
 
-#include "cluster.h"
 #include "cpu_backend.h"
 
 struct score_args {
@@ -10,28 +10,34 @@ struct score_args {
     struct score_task all;
 };
 
+static float *from_key(float *x, int first)
+{
+    return x ? x + first : NULL;
+}
+
 static void score_run(void *context, int task, int thread)
 {
     const struct score_args *a = context;
     struct score_task part = a->all;
     int first = task * SCORE_KEYS;
-    part.p += first;
+    part.out.mean = from_key(part.out.mean, first);
+    part.out.rows = from_key(part.out.rows, first);
+    part.out.heads = from_key(part.out.heads, first);
+    part.factor = part.factor ? part.factor + first : NULL;
     part.keys += first;
-    if (part.matrix)
-        part.matrix += first;
     part.n_keys = a->all.n_keys - first < SCORE_KEYS ? a->all.n_keys - first : SCORE_KEYS;
     a->cpu->kernels->score(&part, a->cpu->scratch[thread]);
 }
 
-void cpu_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
-                         const struct kv_view *kv, const int32_t *rows, const int32_t *keys, int n_rows,
-                         int n_keys, int n_q, int q_first, int n_heads)
+void cpu_attention_score(struct compute *c, const struct score_output *out, const float *factor,
+                         const float *q, const float *lse, const struct kv_view *kv, const int32_t *rows,
+                         const int32_t *keys, int n_rows, int n_keys, int n_q, int q_first, int n_heads)
 {
     cpu_attention_check(kv, n_heads);
     struct score_args args = {.cpu = cpu_of(c),
-                              .all = {.p = p,
-                                      .matrix = matrix,
-                                      .matrix_stride = (size_t)n_keys,
+                              .all = {.out = *out,
+                                      .factor = factor,
+                                      .stride = (size_t)n_keys,
                                       .q = q,
                                       .lse = lse,
                                       .kv = kv,
@@ -44,6 +50,62 @@ void cpu_attention_score(struct compute *c, float *p, float *matrix, const float
                                       .n_heads = n_heads}};
     threads_run(cpu_of(c)->threads, (n_keys + SCORE_KEYS - 1) / SCORE_KEYS, score_run, &args);
     c->macs += (uint64_t)n_heads * (uint64_t)n_rows * (uint64_t)n_keys * (uint64_t)kv->head_dim;
+}
+
+struct query_args {
+    const struct cpu_kernels *kernels;
+    double *sums, *logits; /* [n_heads, length], [n_heads, whole pages] */
+    const float *q;
+    const struct kv_view *kv;
+    int n_rows, n_heads;
+};
+
+/* One head: its probabilities, summed over the rows. */
+static void query_run(void *context, int h, int thread)
+{
+    const struct query_args *a = context;
+    const struct kv_view *kv = a->kv;
+    size_t n = (size_t)kv->length, d = (size_t)kv->head_dim, room = (n + KV_PAGE - 1) / KV_PAGE * KV_PAGE;
+    double *sum = a->sums + (size_t)h * n, *row = a->logits + (size_t)h * room;
+    size_t head = kv_page_floats(h / (a->n_heads / kv->n_kv_heads), kv->head_dim);
+    (void)thread;
+    memset(sum, 0, n * sizeof *sum);
+    for (size_t i = 0; i < (size_t)a->n_rows; i++) {
+        const float *q = a->q + (i * (size_t)a->n_heads + (size_t)h) * d;
+        double most = -INFINITY, total = 0;
+        for (size_t first = 0; first < n; first += KV_PAGE)
+            a->kernels->page_logits(row + first, q, kv->pages[first / KV_PAGE] + head, kv->head_dim);
+        for (size_t j = 0; j < n; j++)
+            most = fmax(most, row[j]);
+        for (size_t j = 0; j < n; j++)
+            total += row[j] = exp(row[j] - most);
+        for (size_t j = 0; j < n; j++)
+            sum[j] += row[j] / total;
+    }
+}
+
+void cpu_query_score(struct compute *c, float *p, const float *q, const struct kv_view *kv, int n_rows,
+                     int n_heads)
+{
+    cpu_attention_check(kv, n_heads);
+    ENSURE(n_rows > 0);
+    size_t n = (size_t)kv->length, room = (n + KV_PAGE - 1) / KV_PAGE * KV_PAGE;
+    double *sums = cpu_work(cpu_of(c), (size_t)n_heads * (n + room) * sizeof *sums);
+    struct query_args args = {.kernels = cpu_of(c)->kernels,
+                              .sums = sums,
+                              .logits = sums + (size_t)n_heads * n,
+                              .q = q,
+                              .kv = kv,
+                              .n_rows = n_rows,
+                              .n_heads = n_heads};
+    threads_run(cpu_of(c)->threads, n_heads, query_run, &args);
+    for (size_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (size_t h = 0; h < (size_t)n_heads; h++)
+            sum += sums[h * n + j];
+        p[j] = (float)(sum / ((double)n_rows * n_heads));
+    }
+    c->macs += (uint64_t)n_heads * (uint64_t)n_rows * n * (uint64_t)kv->head_dim;
 }
 
 struct share_args {
@@ -136,41 +198,35 @@ void cpu_top_k(struct compute *c, int32_t *index, const float *x, int k, int n)
     }
 }
 
-struct distance_args {
-    const struct cpu_kernels *kernels;
-    double *distance2;
-    const float *x;
-    const int32_t *index;
-    int n, d;
+struct best_args {
+    float *best;
+    int32_t *to;
+    const float *y;
+    size_t n_cols;
 };
 
-/* Row i against the rows before it. */
-static void distance_run(void *context, int task, int thread)
+static void best_run(void *context, size_t first, size_t n)
 {
-    const struct distance_args *a = context;
-    int i = a->n - 1 - task; /* the longest first */
-    (void)thread;
-    a->kernels->distances(a->distance2 + (size_t)i * (size_t)a->n, a->x + (size_t)a->index[i] * (size_t)a->d,
-                          a->x, a->index, i, a->d);
+    const struct best_args *a = context;
+    for (size_t i = first; i < first + n; i++) {
+        const float *row = a->y + i * a->n_cols;
+        size_t at = 0;
+        float most = isnan(row[0]) ? -INFINITY : row[0];
+        for (size_t j = 1; j < a->n_cols; j++)
+            if (row[j] > most) { /* never so where it is no number */
+                most = row[j];
+                at = j;
+            }
+        a->to[i] = (int32_t)at;
+        a->best[i] = row[at];
+    }
 }
 
-void cpu_cluster(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
-                 int n, int d, const struct cluster_options *options)
+void cpu_row_best(struct compute *c, float *best, int32_t *to, const float *y, int n_rows, int n_cols)
 {
-    size_t rows = (size_t)n;
-    double *distance2 = cpu_work(cpu_of(c), (rows * rows + cluster_scratch(n)) * sizeof *distance2);
-    struct distance_args args = {
-        .kernels = cpu_of(c)->kernels, .distance2 = distance2, .x = x, .index = index, .n = n, .d = d};
-    threads_run(cpu_of(c)->threads, n, distance_run, &args);
-    for (size_t i = 0; i < rows; i++) {
-        distance2[i * rows + i] = 0;
-        for (size_t j = 0; j < i; j++) { /* each pair was computed once: exactly symmetric */
-            distance2[i * rows + j] /= d;
-            distance2[j * rows + i] = distance2[i * rows + j];
-        }
-    }
-    cluster_assign(centres, group, distance2, distance2 + rows * rows, x, index, n, d, options);
-    c->macs += (uint64_t)n * (uint64_t)n * (uint64_t)d;
+    ENSURE(n_cols > 0);
+    struct best_args args = {.best = best, .to = to, .y = y, .n_cols = (size_t)n_cols};
+    cpu_split(c, (size_t)n_rows, (size_t)n_cols, best_run, &args);
 }
 
 int32_t cpu_argmax(struct compute *c, const float *x, int n)

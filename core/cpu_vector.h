@@ -138,14 +138,6 @@ static inline float sum_lanes(vec x)
     return sum_four(parts[0]);
 }
 
-static inline double sum_lanes_double(dvec x)
-{
-    double sum = 0;
-    for (int i = 0; i < W / 2; i++)
-        sum += x[i];
-    return sum;
-}
-
 static inline float max_lanes(vec x)
 {
     vec4 parts[W / 4];

@@ -156,12 +156,12 @@ static enum status score_tokens(struct view *view, struct run *run, const struct
         for (int i = 0; i < n; i++)
             host[i] = i;
         ops->upload(&s->compute, keys, host, (size_t)n * sizeof *host);
-        ops->attention_score(&s->compute, w->scratch, NULL, w->q, w->lse, &kv, rows, keys, view->n_rows, n, n,
-                             0, n_heads);
+        ops->attention_score(&s->compute, &(struct score_output){.mean = w->scratch}, NULL, w->q, w->lse, &kv,
+                             rows, keys, view->n_rows, n, n, 0, n_heads);
         ops->gather_rows(&s->compute, w->score, w->scratch, view->visual, n_visual, 1);
     } else {
-        ops->attention_score(&s->compute, w->score, NULL, w->q, w->lse, &kv, rows, view->visual, view->n_rows,
-                             n_visual, n, 0, n_heads);
+        ops->attention_score(&s->compute, &(struct score_output){.mean = w->score}, NULL, w->q, w->lse, &kv,
+                             rows, view->visual, view->n_rows, n_visual, n, 0, n_heads);
     }
     view->score = w->score;
     free(host);
@@ -247,8 +247,22 @@ static enum status rows_move(struct run *run, const struct selection *selection,
         for (int i = 0; i < selection->n_recycled; i++)
             host[i] = choice->visual[choice->recycled[i]];
         ops->upload(&s->compute, device, host, (size_t)selection->n_recycled * sizeof *host);
-        ops->merge_rows(&s->compute, w->next + (size_t)before * d, w->x, device, selection->group,
-                        selection->weight, selection->n_recycled, selection->n_clusters, (int)d);
+        /* one weight a cluster, as the method gave it, to one a member */
+        float *weight = memory_alloc((size_t)(selection->n_recycled + selection->n_clusters), sizeof *weight);
+        if (weight == NULL) {
+            free(host);
+            return memory_failed(err, "weights", (size_t)selection->n_recycled * sizeof *weight);
+        }
+        float *of_cluster = weight + selection->n_recycled;
+        ops->download(&s->compute, of_cluster, selection->weight,
+                      (size_t)selection->n_clusters * sizeof *weight);
+        for (int i = 0; i < selection->n_recycled; i++)
+            weight[i] = of_cluster[choice->group[i]];
+        ops->upload(&s->compute, w->scratch, weight, (size_t)selection->n_recycled * sizeof *weight);
+        free(weight);
+        ops->merge_rows(&s->compute, w->next + (size_t)before * d, NULL, w->x, device, selection->group,
+                        w->scratch, selection->n_recycled, selection->n_recycled, selection->n_clusters,
+                        (int)d);
     }
     free(host);
 
@@ -428,8 +442,8 @@ enum status attention_record(struct run *run, int layer, struct error *err)
     sequence_visual(host, &run->sequence);
     ops->upload(&s->compute, index_at(s, INDEX_VISUAL), host, (size_t)n_visual * sizeof *host);
     struct kv_view kv = kv_view(&s->kv, layer, n);
-    ops->attention_score(&s->compute, s->work.score, matrix, s->work.q, s->work.lse, &kv,
-                         index_at(s, INDEX_ROWS), index_at(s, INDEX_VISUAL), n_rows, n_visual, n, 0,
+    ops->attention_score(&s->compute, &(struct score_output){.rows = matrix}, NULL, s->work.q, s->work.lse,
+                         &kv, index_at(s, INDEX_ROWS), index_at(s, INDEX_VISUAL), n_rows, n_visual, n, 0,
                          s->vlm->config.text.n_heads);
     ops->download(&s->compute, data, matrix, n_floats * sizeof(float));
     ops->release(matrix);

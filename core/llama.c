@@ -105,7 +105,7 @@ void llama_layer(struct session *session, int l, int n, const int32_t *positions
     ops->rope(c, w->q, vlm->llama.rope, positions, first_position, n, n_heads, h);
     ops->rope(c, w->k, vlm->llama.rope, positions, first_position, n, n_kv_heads, h);
     ops->kv_write(c, &kv, w->k, w->v, first, n);
-    ops->attention(c, w->mix, lse, w->q, &kv, true, n, n_heads);
+    ops->attention(c, w->mix, lse, w->q, &kv, NULL, true, n, n_heads);
     ops->linear(c, w->h, w->mix, &layer->o, NULL, n);
     ops->add(c, w->x, w->h, (size_t)n * (size_t)d);
 

@@ -61,6 +61,13 @@ struct cluster_options {
     bool cosine;      /* assign by cosine similarity instead of Euclidean distance */
 };
 
+/* What `attention_score` writes; what is NULL is not wanted. */
+struct score_output {
+    float *mean;  /* [n_keys] mean over rows and heads */
+    float *rows;  /* [n_rows, n_keys] head mean of each row */
+    float *heads; /* [n_heads, n_keys] row mean of each head */
+};
+
 struct ops {
     const char *name;
 
@@ -107,9 +114,14 @@ struct ops {
                  int n_heads, int head_dim);
     /* y[i] = x[index[i]]; rows of d. */
     void (*gather_rows)(struct compute *c, float *y, const float *x, const int32_t *index, int n, int d);
-    /* y[g] = Σ_{i: group[i] = g} weight[g] · x[index[i]]  for g < n_groups, in the order of i. n·d MACs */
-    void (*merge_rows)(struct compute *c, float *y, const float *x, const int32_t *index,
-                       const int32_t *group, const float *weight, int n, int n_groups, int d);
+    /* y[g] = own[g]·y[g] + Σ_{i: group[i] = g} weight[i] · x[index[i]]  for g < n_groups, in the order of i.
+     * own [n_groups]; NULL: sums start from zero and what y held is not read. y must not overlap x.
+     * n_sources: how many different rows of x are read; one that goes into several groups counts once, so
+     * n_sources·d MACs. */
+    void (*merge_rows)(struct compute *c, float *y, const float *own, const float *x, const int32_t *index,
+                       const int32_t *group, const float *weight, int n, int n_sources, int n_groups, int d);
+    /* y [n, d] = mean over heads of x [n, n_heads·d] */
+    void (*head_mean)(struct compute *c, float *y, const float *x, int n, int n_heads, int d);
     /* patches [rows·cols, 3·patch²] of pixels [3, height, width], rows = height / patch, cols = width /
      * patch: row-major over the grid, inner order (c, y, x). */
     void (*patchify)(struct compute *c, float *patches, const float *pixels, int width, int height,
@@ -121,21 +133,28 @@ struct ops {
                      int n);
     /* y [n_q, n_heads·d] = softmax(q·Kᵀ/√d) V; the rows of q are the last n_q positions of kv where `causal`,
      * anywhere otherwise. lse [n_heads, n_q], natural log-sum-exp of each row's logits, where not NULL.
-     * 2·n_heads·n_q·length·d MACs, masked or not. */
+     * key_bias [length], where not NULL, is added to the logits of each key (ToMe's proportional attention:
+     * the log of its group's size), so lse contains it; finite. 2·n_heads·n_q·length·d MACs, masked or not.
+     */
     void (*attention)(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
-                      bool causal, int n_q, int n_heads);
+                      const float *key_bias, bool causal, int n_q, int n_heads);
     /* The same for the one row of a decode step: it sees all of kv. */
     void (*attention_row)(struct compute *c, float *y, const float *q, const struct kv_view *kv, int n_heads);
 
     /* ---- reduction -------------------------------------------------------------------------- */
     /* Attention that chosen rows pay to chosen keys, through the log-sum-exp of `attention`:
-     *   p[j] = mean over heads and rows i of exp(q_i·k_j/√d − lse_{h,i}),  0 where key j lies after row i.
+     *   p[h, i, j] = factor[i, j] · exp(q_i·k_j/√d − lse_{h,i}),  0 where key j lies after row i,
+     * and of it the means that `out` asks for. factor [n_rows, n_keys]; NULL: 1.
      * rows [n_rows] index q [n_q, n_heads·d] (and lse [n_heads, n_q]), whose first row stands at position
-     * `q_first`; keys [n_keys] are positions of kv. p [n_keys]. Where `matrix` is not NULL the head mean of
-     * each row goes there, [n_rows, n_keys]. n_heads·n_rows·n_keys·d MACs. */
-    void (*attention_score)(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
-                            const struct kv_view *kv, const int32_t *rows, const int32_t *keys, int n_rows,
-                            int n_keys, int n_q, int q_first, int n_heads);
+     * `q_first`; keys [n_keys] are positions of kv. n_heads·n_rows·n_keys·d MACs. */
+    void (*attention_score)(struct compute *c, const struct score_output *out, const float *factor,
+                            const float *q, const float *lse, const struct kv_view *kv, const int32_t *rows,
+                            const int32_t *keys, int n_rows, int n_keys, int n_q, int q_first, int n_heads);
+    /* p [length] = mean over heads and the rows of q [n_rows, n_heads·d] of softmax over all keys of kv of
+     * q·k/√d: for methods that score with the projections of a layer that has not run yet (PyramidDrop,
+     * FEATHER). Summed in f64. n_heads·n_rows·length·d MACs */
+    void (*query_score)(struct compute *c, float *p, const float *q, const struct kv_view *kv, int n_rows,
+                        int n_heads);
     /* share [n_text] = mean over visual rows of softmax over text of visual·textᵀ (sparsevlm 1.1).
      * visual [n_visual, d], text [n_text, d]. n_visual·n_text·d MACs */
     void (*text_share)(struct compute *c, float *share, const float *visual, const float *text, int n_visual,
@@ -144,9 +163,23 @@ struct ops {
     void (*top_k)(struct compute *c, int32_t *index, const float *x, int k, int n);
     /* DPC-KNN over the n rows x[index[i]] (by falling priority): centres [C] are places 0 … n−1 in insertion
      * order, group [n] the cluster of each place; rules and ties: docs/methods.md. centres[0] = −1 where x
-     * holds values that are no numbers. n²·d MACs */
+     * holds values that are no finite numbers. n²·d MACs */
     void (*cluster)(struct compute *c, int32_t *centres, int32_t *group, const float *x, const int32_t *index,
                     int n, int d, const struct cluster_options *options);
+    /* y [n_rows, n_cols] = cosine of x[rows[i]] and x[cols[j]]; 0 where either is a zero vector. Summed in
+     * f64 in one order for every pair: the same value whichever of the two is the row, and exactly 1 for
+     * equal vectors. n_rows·n_cols·d MACs */
+    void (*cosines)(struct compute *c, float *y, const float *x, const int32_t *rows, int n_rows,
+                    const int32_t *cols, int n_cols, int d);
+    /* Of each row of y [n_rows, n_cols] the largest value and the first place of it. NaN counts as −∞, and is
+     * the best only where nothing is better. */
+    void (*row_best)(struct compute *c, float *best, int32_t *to, const float *y, int n_rows, int n_cols);
+    /* How many singular values of matrix [rows, cols] lie above tol·σ_max; tol 0: above
+     * max(rows, cols)·2⁻²³·σ_max, as numpy and torch count the rank of f32. 0 for zeros; −1 where a value is
+     * no finite number. In f64: from the matrix itself, or, gram, from the eigenvalues of matrix·matrixᵀ.
+     * These are known to 2⁻⁵³ of σ_max², so a σ below about 1e-8·σ_max drowns: the counts can differ where
+     * tol is not well above that. rows·cols·min(rows, cols) MACs; gram: rows²·cols + rows³. Waits. */
+    int (*rank)(struct compute *c, const float *matrix, int rows, int cols, double tol, bool gram);
     /* First index of the largest value. Waits. */
     int32_t (*argmax)(struct compute *c, const float *x, int n);
 

@@ -7,7 +7,7 @@
 
 #include "ops.h"
 
-enum { MAX_BUFFERS = 16, MAX_OUTPUTS = 3, MAX_PAGES = 512, N_SIZES = 5 };
+enum { MAX_BUFFERS = 16, MAX_OUTPUTS = 3, MAX_PAGES = 512, N_SIZES = 6 };
 
 /* One backend at work on one check: s are the sizes of the table's row. */
 struct side {
@@ -16,7 +16,7 @@ struct side {
     int s[N_SIZES];
     int n_buffers, n_outputs;
     void *buffers[MAX_BUFFERS];
-    float *in[4], *out[MAX_OUTPUTS];
+    float *in[5], *out[MAX_OUTPUTS];
     int32_t *index[3], *index_out[MAX_OUTPUTS];
     size_t n_out[MAX_OUTPUTS], n_index_out[MAX_OUTPUTS];
     struct weight weight;
@@ -36,7 +36,8 @@ struct op {
 };
 
 extern const struct op OP_LINEAR, OP_LINEAR_ROW, OP_RMS_NORM, OP_LAYER_NORM, OP_ADD, OP_ACTIVATE, OP_SILU_MUL,
-    OP_ROPE, OP_GATHER_ROWS, OP_MERGE_ROWS, OP_PATCHIFY, OP_ATTENTION, OP_ATTENTION_ROW, OP_ATTENTION_SCORE,
-    OP_TEXT_SHARE, OP_TOP_K, OP_CLUSTER, OP_ARGMAX;
+    OP_ROPE, OP_GATHER_ROWS, OP_MERGE_ROWS, OP_HEAD_MEAN, OP_PATCHIFY, OP_ATTENTION, OP_ATTENTION_ROW,
+    OP_ATTENTION_SCORE, OP_QUERY_SCORE, OP_TEXT_SHARE, OP_TOP_K, OP_CLUSTER, OP_COSINES, OP_ROW_BEST, OP_RANK,
+    OP_ARGMAX;
 
 #endif

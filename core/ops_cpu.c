@@ -1,5 +1,6 @@
 /* The CPU backend: ops.h on a pool of threads, oneDNN for products with weights (cpu_linear.c) and own
- * kernels for the rest (cpu_kernels.c). This file and cpu_reduce.c only split operations into tasks.
+ * kernels for the rest (cpu_kernels.c). This file, cpu_reduce.c and cpu_gram.c only split operations into
+ * tasks.
  *
  * A task owns the rows, heads or keys that it writes and reduces alone, in a fixed order; so neither the
  * number of threads nor the split shows in a result. Small operations stay in the caller's thread: waking
@@ -363,14 +364,33 @@ static void cpu_gather_rows(struct compute *c, float *y, const float *x, const i
         memcpy(y + i * (size_t)d, x + (size_t)index[i] * (size_t)d, (size_t)d * sizeof *y);
 }
 
-static void cpu_merge_rows(struct compute *c, float *y, const float *x, const int32_t *index,
-                           const int32_t *group, const float *weight, int n, int n_groups, int d)
+static void cpu_merge_rows(struct compute *c, float *y, const float *own, const float *x,
+                           const int32_t *index, const int32_t *group, const float *weight, int n,
+                           int n_sources, int n_groups, int d)
 {
-    memset(y, 0, (size_t)n_groups * (size_t)d * sizeof *y);
+    if (!own)
+        memset(y, 0, (size_t)n_groups * (size_t)d * sizeof *y);
+    for (size_t g = 0; own && g < (size_t)n_groups; g++)
+        for (size_t k = 0; k < (size_t)d; k++)
+            y[g * (size_t)d + k] *= own[g];
     for (int i = 0; i < n; i++)
         cpu_of(c)->kernels->add_scaled(y + (size_t)group[i] * (size_t)d, x + (size_t)index[i] * (size_t)d,
-                                       weight[group[i]], d);
-    c->macs += (uint64_t)n * (uint64_t)d;
+                                       weight[i], d);
+    c->macs += (uint64_t)n_sources * (uint64_t)d;
+}
+
+static void head_mean_run(void *context, size_t first, size_t n)
+{
+    const struct row_args *a = context;
+    size_t d = (size_t)a->d;
+    for (size_t i = first; i < first + n; i++)
+        a->kernels->head_mean(a->y + i * d, a->x + i * (size_t)a->n_heads * d, a->n_heads, a->d);
+}
+
+static void cpu_head_mean(struct compute *c, float *y, const float *x, int n, int n_heads, int d)
+{
+    struct row_args args = {.kernels = cpu_of(c)->kernels, .y = y, .x = x, .n_heads = n_heads, .d = d};
+    cpu_split(c, (size_t)n, (size_t)n_heads * (size_t)d, head_mean_run, &args);
 }
 
 static void cpu_patchify(struct compute *c, float *patches, const float *pixels, int width, int height,
@@ -426,7 +446,7 @@ static void cpu_kv_write(struct compute *c, const struct kv_view *kv, const floa
 struct attention_args {
     const struct cpu *cpu;
     float *y, *lse;
-    const float *q;
+    const float *q, *key_bias;
     const struct kv_view *kv;
     bool causal;
     int n_q, n_heads, n_blocks;
@@ -446,6 +466,7 @@ static void attention_run(void *context, int task, int thread)
         .lse = a->lse ? a->lse + (size_t)h * (size_t)a->n_q + first : NULL,
         .q = a->q + at,
         .kv = a->kv,
+        .key_bias = a->key_bias,
         .stride = stride,
         .kv_head = h / (a->n_heads / a->kv->n_kv_heads),
         .n_rows = n_rows,
@@ -456,7 +477,7 @@ static void attention_run(void *context, int task, int thread)
 }
 
 static void cpu_attention(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
-                          bool causal, int n_q, int n_heads)
+                          const float *key_bias, bool causal, int n_q, int n_heads)
 {
     if (n_q == 0)
         return;
@@ -467,6 +488,7 @@ static void cpu_attention(struct compute *c, float *y, float *lse, const float *
                                   .lse = lse,
                                   .q = q,
                                   .kv = kv,
+                                  .key_bias = key_bias,
                                   .causal = causal,
                                   .n_q = n_q,
                                   .n_heads = n_heads,
@@ -519,14 +541,19 @@ const struct ops ops_cpu = {
     .rope = cpu_rope,
     .gather_rows = cpu_gather_rows,
     .merge_rows = cpu_merge_rows,
+    .head_mean = cpu_head_mean,
     .patchify = cpu_patchify,
     .kv_write = cpu_kv_write,
     .attention = cpu_attention,
     .attention_row = cpu_attention_row,
     .attention_score = cpu_attention_score,
+    .query_score = cpu_query_score,
     .text_share = cpu_text_share,
     .top_k = cpu_top_k,
     .cluster = cpu_cluster,
+    .cosines = cpu_cosines,
+    .row_best = cpu_row_best,
+    .rank = cpu_rank,
     .argmax = cpu_argmax,
     .gemm_rate = cpu_gemm_rate,
 };

@@ -12,6 +12,7 @@
 
 #include "cluster.h"
 #include "memory.h"
+#include "rank.h"
 
 enum { MAX_HEAD_DIM = 1024 };
 
@@ -214,18 +215,32 @@ static void ref_gather_rows(struct compute *c, float *y, const float *x, const i
         memcpy(y + i * (size_t)d, x + (size_t)index[i] * (size_t)d, (size_t)d * sizeof(float));
 }
 
-static void ref_merge_rows(struct compute *c, float *y, const float *x, const int32_t *index,
-                           const int32_t *group, const float *weight, int n, int n_groups, int d)
+static void ref_merge_rows(struct compute *c, float *y, const float *own, const float *x,
+                           const int32_t *index, const int32_t *group, const float *weight, int n,
+                           int n_sources, int n_groups, int d)
 {
     for (int g = 0; g < n_groups; g++)
         for (int k = 0; k < d; k++) {
-            double sum = 0;
+            float *at = y + (size_t)g * (size_t)d + (size_t)k;
+            double sum = own ? (double)own[g] * (double)*at : 0;
             for (int i = 0; i < n; i++)
                 if (group[i] == g)
-                    sum += (double)weight[g] * (double)x[(size_t)index[i] * (size_t)d + (size_t)k];
-            y[(size_t)g * (size_t)d + (size_t)k] = (float)sum;
+                    sum += (double)weight[i] * (double)x[(size_t)index[i] * (size_t)d + (size_t)k];
+            *at = (float)sum;
         }
-    c->macs += (uint64_t)n * (uint64_t)d;
+    c->macs += (uint64_t)n_sources * (uint64_t)d;
+}
+
+static void ref_head_mean(struct compute *c, float *y, const float *x, int n, int n_heads, int d)
+{
+    (void)c;
+    for (int i = 0; i < n; i++, x += (size_t)n_heads * (size_t)d)
+        for (int k = 0; k < d; k++) {
+            double sum = 0;
+            for (int h = 0; h < n_heads; h++)
+                sum += (double)x[(size_t)h * (size_t)d + (size_t)k];
+            *y++ = (float)(sum / n_heads);
+        }
 }
 
 static void ref_patchify(struct compute *c, float *patches, const float *pixels, int width, int height,
@@ -278,13 +293,14 @@ static double logit(const float *q, const struct kv_view *kv, int g, int positio
 }
 
 /* One row of one head over keys 0 … n_keys−1; returns its log-sum-exp. */
-static double attend(float *y, const float *q, const struct kv_view *kv, int g, int n_keys)
+static double attend(float *y, const float *q, const struct kv_view *kv, const float *key_bias, int g,
+                     int n_keys)
 {
     double most = -INFINITY, total = 0, sum[MAX_HEAD_DIM] = {0};
     for (int j = 0; j < n_keys; j++)
-        most = fmax(most, logit(q, kv, g, j));
+        most = fmax(most, logit(q, kv, g, j) + (key_bias ? (double)key_bias[j] : 0.0));
     for (int j = 0; j < n_keys; j++) {
-        double p = exp(logit(q, kv, g, j) - most);
+        double p = exp(logit(q, kv, g, j) + (key_bias ? (double)key_bias[j] : 0.0) - most);
         total += p;
         for (int k = 0; k < kv->head_dim; k++)
             sum[k] += p * (double)*value_at(kv, g, j, k);
@@ -295,7 +311,7 @@ static double attend(float *y, const float *q, const struct kv_view *kv, int g, 
 }
 
 static void ref_attention(struct compute *c, float *y, float *lse, const float *q, const struct kv_view *kv,
-                          bool causal, int n_q, int n_heads)
+                          const float *key_bias, bool causal, int n_q, int n_heads)
 {
     ENSURE(kv->head_dim <= MAX_HEAD_DIM && n_heads % kv->n_kv_heads == 0 && (!causal || n_q <= kv->length));
     int heads_per_kv = n_heads / kv->n_kv_heads;
@@ -303,7 +319,7 @@ static void ref_attention(struct compute *c, float *y, float *lse, const float *
         for (int h = 0; h < n_heads; h++) {
             size_t at = ((size_t)i * (size_t)n_heads + (size_t)h) * (size_t)kv->head_dim;
             int n_keys = causal ? kv->length - n_q + i + 1 : kv->length;
-            double row_lse = attend(y + at, q + at, kv, h / heads_per_kv, n_keys);
+            double row_lse = attend(y + at, q + at, kv, key_bias, h / heads_per_kv, n_keys);
             if (lse)
                 lse[(size_t)h * (size_t)n_q + (size_t)i] = (float)row_lse;
         }
@@ -313,33 +329,76 @@ static void ref_attention(struct compute *c, float *y, float *lse, const float *
 static void ref_attention_row(struct compute *c, float *y, const float *q, const struct kv_view *kv,
                               int n_heads)
 {
-    ref_attention(c, y, NULL, q, kv, false, 1, n_heads);
+    ref_attention(c, y, NULL, q, kv, NULL, false, 1, n_heads);
 }
 
 /* ---- reduction ------------------------------------------------------------------------------ */
 
-static void ref_attention_score(struct compute *c, float *p, float *matrix, const float *q, const float *lse,
-                                const struct kv_view *kv, const int32_t *rows, const int32_t *keys,
-                                int n_rows, int n_keys, int n_q, int q_first, int n_heads)
+/* exp(q_i·k_j/√d − lse) of head h, 0 where key j lies after row i. */
+static double probability(const float *q, const float *lse, const struct kv_view *kv, int i, int j, int n_q,
+                          int q_first, int h, int n_heads)
 {
-    int heads_per_kv = n_heads / kv->n_kv_heads;
+    const float *row = q + ((size_t)i * (size_t)n_heads + (size_t)h) * (size_t)kv->head_dim;
+    if (j > q_first + i)
+        return 0;
+    return exp(logit(row, kv, h / (n_heads / kv->n_kv_heads), j) -
+               (double)lse[(size_t)h * (size_t)n_q + (size_t)i]);
+}
+
+static void ref_attention_score(struct compute *c, const struct score_output *out, const float *factor,
+                                const float *q, const float *lse, const struct kv_view *kv,
+                                const int32_t *rows, const int32_t *keys, int n_rows, int n_keys, int n_q,
+                                int q_first, int n_heads)
+{
+    double *over_rows = memory_alloc((size_t)n_heads, sizeof *over_rows);
+    ENSURE(over_rows);
     for (int j = 0; j < n_keys; j++) {
-        double over_rows = 0;
+        double total = 0;
+        memset(over_rows, 0, (size_t)n_heads * sizeof *over_rows);
         for (int r = 0; r < n_rows; r++) {
-            int i = rows[r];
+            size_t at = (size_t)r * (size_t)n_keys + (size_t)j;
             double over_heads = 0;
-            for (int h = 0; h < n_heads && keys[j] <= q_first + i; h++) {
-                const float *q_row = q + ((size_t)i * (size_t)n_heads + (size_t)h) * (size_t)kv->head_dim;
-                over_heads += exp(logit(q_row, kv, h / heads_per_kv, keys[j]) -
-                                  (double)lse[(size_t)h * (size_t)n_q + (size_t)i]);
+            for (int h = 0; h < n_heads; h++) {
+                double p = probability(q, lse, kv, rows[r], keys[j], n_q, q_first, h, n_heads) *
+                           (factor ? (double)factor[at] : 1.0);
+                over_heads += p;
+                over_rows[h] += p;
             }
-            if (matrix)
-                matrix[(size_t)r * (size_t)n_keys + (size_t)j] = (float)(over_heads / n_heads);
-            over_rows += over_heads / n_heads;
+            if (out->rows)
+                out->rows[at] = (float)(over_heads / n_heads);
+            total += over_heads / n_heads;
         }
-        p[j] = (float)(over_rows / n_rows);
+        if (out->mean)
+            out->mean[j] = (float)(total / n_rows);
+        for (int h = 0; h < n_heads && out->heads; h++)
+            out->heads[(size_t)h * (size_t)n_keys + (size_t)j] = (float)(over_rows[h] / n_rows);
     }
+    free(over_rows);
     c->macs += (uint64_t)n_heads * (uint64_t)n_rows * (uint64_t)n_keys * (uint64_t)kv->head_dim;
+}
+
+static void ref_query_score(struct compute *c, float *p, const float *q, const struct kv_view *kv, int n_rows,
+                            int n_heads)
+{
+    size_t n = (size_t)kv->length, d = (size_t)kv->head_dim;
+    double *sum = memory_zero(n, sizeof *sum), *row = memory_alloc(n, sizeof *row);
+    ENSURE(sum && row && kv->length > 0 && n_rows > 0 && n_heads % kv->n_kv_heads == 0);
+    for (int i = 0; i < n_rows * n_heads; i++) { /* row i / n_heads, head i % n_heads */
+        double most = -INFINITY, total = 0;
+        for (size_t j = 0; j < n; j++) {
+            row[j] = logit(q + (size_t)i * d, kv, i % n_heads / (n_heads / kv->n_kv_heads), (int)j);
+            most = fmax(most, row[j]);
+        }
+        for (size_t j = 0; j < n; j++)
+            total += row[j] = exp(row[j] - most);
+        for (size_t j = 0; j < n; j++)
+            sum[j] += row[j] / total;
+    }
+    for (size_t j = 0; j < n; j++)
+        p[j] = (float)(sum[j] / ((double)n_rows * n_heads));
+    free(sum);
+    free(row);
+    c->macs += (uint64_t)n_heads * (uint64_t)n_rows * n * d;
 }
 
 static void ref_text_share(struct compute *c, float *share, const float *visual, const float *text,
@@ -413,6 +472,95 @@ static void ref_cluster(struct compute *c, int32_t *centres, int32_t *group, con
     c->macs += (uint64_t)n * (uint64_t)n * (uint64_t)d;
 }
 
+static void ref_cosines(struct compute *c, float *y, const float *x, const int32_t *rows, int n_rows,
+                        const int32_t *cols, int n_cols, int d)
+{
+    for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < n_cols; j++) {
+            const float *a = x + (size_t)rows[i] * (size_t)d, *b = x + (size_t)cols[j] * (size_t)d;
+            double scale = sqrt(dot(a, a, d) * dot(b, b, d));
+            *y++ = scale > 0 ? (float)(dot(a, b, d) / scale) : isnan(scale) ? NAN : 0.0f;
+        }
+    c->macs += (uint64_t)n_rows * (uint64_t)n_cols * (uint64_t)d;
+}
+
+static void ref_row_best(struct compute *c, float *best, int32_t *to, const float *y, int n_rows, int n_cols)
+{
+    (void)c;
+    ENSURE(n_cols > 0);
+    for (int i = 0; i < n_rows; i++, y += n_cols) {
+        to[i] = 0;
+        for (int j = 1; j < n_cols; j++)
+            if (ordered(y[j]) > ordered(y[to[i]]))
+                to[i] = j;
+        best[i] = y[to[i]];
+    }
+}
+
+/* Singular values of a [n, length], the norms of its rows once every two of them are at right angles:
+ * one-sided Jacobi (Hestenes 1958). Rows of rounding error alone may turn for ever, hence the limit. */
+static void singular_values(double *sigma, double *a, int n, int length)
+{
+    enum { MAX_SWEEPS = 60 };
+    bool turned = true;
+    for (int sweep = 0; sweep < MAX_SWEEPS && turned; sweep++) {
+        turned = false;
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < i; j++) {
+                double *x = a + (size_t)i * (size_t)length, *y = a + (size_t)j * (size_t)length;
+                double xx = 0, yy = 0, xy = 0;
+                for (int k = 0; k < length; k++) {
+                    xx += x[k] * x[k];
+                    yy += y[k] * y[k];
+                    xy += x[k] * y[k];
+                }
+                if (fabs(xy) <= 1e-15 * sqrt(xx * yy))
+                    continue;
+                double zeta = (yy - xx) / (2 * xy);
+                double tangent = copysign(1 / (fabs(zeta) + hypot(1, zeta)), zeta);
+                double cosine = 1 / hypot(1, tangent), sine = cosine * tangent;
+                for (int k = 0; k < length; k++) {
+                    double old = x[k];
+                    x[k] = cosine * old - sine * y[k];
+                    y[k] = sine * old + cosine * y[k];
+                }
+                turned = true;
+            }
+    }
+    for (int i = 0; i < n; i++) {
+        double sum = 0;
+        for (int k = 0; k < length; k++)
+            sum += a[(size_t)i * (size_t)length + (size_t)k] * a[(size_t)i * (size_t)length + (size_t)k];
+        sigma[i] = sqrt(sum);
+    }
+}
+
+/* Not rank.c's LAPACK: two ways that check each other. */
+static int ref_rank(struct compute *c, const float *matrix, int rows, int cols, double tol, bool gram)
+{
+    c->macs += rank_macs(rows, cols, gram);
+    if (!rank_is_finite(matrix, rows, cols))
+        return -1;
+    int n = gram || rows < cols ? rows : cols, length = gram ? rows : rows < cols ? cols : rows;
+    double *a = memory_alloc((size_t)n * (size_t)length + (size_t)n, sizeof *a);
+    ENSURE(a);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < length; k++) {
+            const float *row = matrix + (size_t)i * (size_t)cols;
+            a[(size_t)i * (size_t)length + (size_t)k] =
+                gram          ? dot(row, matrix + (size_t)k * (size_t)cols, cols)
+                : rows < cols ? (double)row[k]
+                              : (double)matrix[(size_t)k * (size_t)cols + (size_t)i];
+        }
+    double *sigma = a + (size_t)n * (size_t)length;
+    singular_values(sigma, a, n, length);
+    for (int i = 0; i < n && gram; i++)
+        sigma[i] = sqrt(sigma[i]); /* those of the Gram matrix are the squares */
+    int count = rank_count(sigma, n, rows, cols, tol);
+    free(a);
+    return count;
+}
+
 static int32_t ref_argmax(struct compute *c, const float *x, int n)
 {
     (void)c;
@@ -455,14 +603,19 @@ const struct ops ops_ref = {
     .rope = ref_rope,
     .gather_rows = ref_gather_rows,
     .merge_rows = ref_merge_rows,
+    .head_mean = ref_head_mean,
     .patchify = ref_patchify,
     .kv_write = ref_kv_write,
     .attention = ref_attention,
     .attention_row = ref_attention_row,
     .attention_score = ref_attention_score,
+    .query_score = ref_query_score,
     .text_share = ref_text_share,
     .top_k = ref_top_k,
     .cluster = ref_cluster,
+    .cosines = ref_cosines,
+    .row_best = ref_row_best,
+    .rank = ref_rank,
     .argmax = ref_argmax,
     .gemm_rate = ref_gemm_rate,
 };

@@ -1,139 +1,19 @@
 /* The backends against ops.h: the table of ops_check.h, row invariance bit by bit (the promise that makes a
- * shared prefix, another batch and another number of threads give the same answer), ties, pages, and the
- * pool.
+ * shared prefix, another batch and another number of threads give the same answer), pages, and the pool. What
+ * reduces (scores, orders, clusters, cosines, ranks) is in test_reduce.c.
  *
  *     test_ops            all tests
  *     test_ops --perf [FILTER]   the table with times, on as many threads as there are CPUs */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cpu_kernels.h"
-#include "memory.h"
-#include "ops.h"
 #include "ops_check.h"
-#include "rng.h"
 #include "threads.h"
 
-#include <cmocka.h> /* last: its fail() takes the name of ours */
-
-/* ---- a session of some backend -------------------------------------------------------------- */
-
-enum { MAX_HELD = 64, MAX_THREADS = 3, MAX_PAGES = 16 };
-
-struct bench {
-    struct compute c;
-    const struct ops *ops;
-    int n_held;
-    void *held[MAX_HELD];
-    struct weight weight;
-};
-
-static void bench_open(struct bench *b, const struct ops *ops, int n_threads)
-{
-    struct error err;
-    *b = (struct bench){.ops = ops};
-    assert_int_equal(ops->open(&b->c, n_threads, &err), OK);
-}
-
-static void bench_close(struct bench *b)
-{
-    for (int i = 0; i < b->n_held; i++)
-        b->ops->release(b->held[i]);
-    if (b->weight.packed)
-        b->ops->weight_free(&b->weight);
-    b->ops->close(&b->c);
-}
-
-static void *space(struct bench *b, size_t n_bytes)
-{
-    assert_true(b->n_held < MAX_HELD);
-    void *memory = b->ops->alloc(n_bytes);
-    assert_non_null(memory);
-    b->held[b->n_held++] = memory;
-    return memory;
-}
-
-static void *up(struct bench *b, const void *host, size_t n_bytes)
-{
-    void *memory = space(b, n_bytes);
-    b->ops->upload(&b->c, memory, host, n_bytes);
-    return memory;
-}
-
-/* The caller frees it. */
-static void *down(struct bench *b, const void *from, size_t n_bytes)
-{
-    void *host = memory_alloc(n_bytes, 1);
-    assert_non_null(host);
-    b->ops->download(&b->c, host, from, n_bytes);
-    return host;
-}
-
-static float *random_floats(uint64_t stream, size_t n)
-{
-    float *x = memory_alloc(n, sizeof *x);
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = 2 * rng_float(11, 0, stream, i) - 1;
-    return x;
-}
-
-static void pack(struct bench *b, const float *w, int n_out, int n_in, enum dtype dtype)
-{
-    struct error err = {0};
-    struct weights_tensor tensor = {.name = "w",
-                                    .dtype = DTYPE_F32,
-                                    .rank = 2,
-                                    .shape = {n_out, n_in},
-                                    .n_elements = (int64_t)n_out * n_in,
-                                    .data = (const unsigned char *)w,
-                                    .n_bytes = (size_t)n_out * (size_t)n_in * sizeof *w};
-    if (b->ops->weight_pack(&b->weight, &tensor, n_out, n_in, dtype, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(b->weight.n_out, n_out);
-    assert_int_equal(b->weight.n_in, n_in);
-    assert_true(b->weight.n_bytes >= (size_t)n_out * (size_t)n_in * dtype_size(dtype));
-}
-
-static void kv_make(struct bench *b, struct kv_view *kv, float **pages, int length, int n_kv_heads,
-                    int head_dim)
-{
-    int n_pages = (length + KV_PAGE - 1) / KV_PAGE;
-    assert_true(n_pages <= MAX_PAGES);
-    for (int i = 0; i < n_pages; i++)
-        pages[i] = space(b, kv_page_floats(n_kv_heads, head_dim) * sizeof(float));
-    *kv = (struct kv_view){.pages = pages, .length = length, .n_kv_heads = n_kv_heads, .head_dim = head_dim};
-}
-
-/* Rows first … first+n−1 of `whole` [·, width] are the n rows of `part`, bit by bit. */
-static void assert_same_rows(const char *what, const float *part, const float *whole, int first, int n,
-                             int width)
-{
-    for (int i = 0; i < n; i++)
-        if (memcmp(part + (size_t)i * (size_t)width, whole + (size_t)(first + i) * (size_t)width,
-                   (size_t)width * sizeof *part) != 0)
-            fail_msg("%s: row %d of a run of %d rows from row %d has other bits than in the whole run", what,
-                     i, n, first);
-}
-
-static void assert_close(const float *found, const float *expected, size_t n, double tolerance)
-{
-    double most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = fmax(most, fabs((double)expected[i]));
-    for (size_t i = 0; i < n; i++)
-        if (!(fabs((double)found[i] - (double)expected[i]) <= tolerance * most))
-            fail_msg("element %zu: %.9g, expected %.9g within %g", i, (double)found[i], (double)expected[i],
-                     tolerance * most);
-}
+#include "ops_bench.h"
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
@@ -410,11 +290,12 @@ static void test_ref_refuses_bf16(void **state)
 /* A chunk of a prefill: positions first … first+n−1 in a cache that ends there must come out as in the whole
  * run, though the same pages hold other keys behind them. */
 static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_heads, int head_dim,
-                                 bool causal)
+                                 bool causal, bool biased)
 {
     size_t width = (size_t)(n_heads * head_dim), kv_width = (size_t)(n_kv_heads * head_dim);
     float *q = random_floats(4, N_ROWS * width), *k = random_floats(5, N_ROWS * kv_width);
-    float *v = random_floats(6, N_ROWS * kv_width), *whole = NULL, *whole_lse = NULL;
+    float *v = random_floats(6, N_ROWS * kv_width), *bias = random_floats(7, N_ROWS);
+    float *whole = NULL, *whole_lse = NULL;
     for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
         struct bench b;
         struct kv_view kv;
@@ -423,11 +304,12 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
         kv_make(&b, &kv, pages, N_ROWS, n_kv_heads, head_dim);
         float *k_rows = up(&b, k, N_ROWS * kv_width * sizeof *k),
               *v_rows = up(&b, v, N_ROWS * kv_width * sizeof *v);
+        float *key_bias = biased ? up(&b, bias, N_ROWS * sizeof *bias) : NULL;
         ops->kv_write(&b.c, &kv, k_rows, v_rows, 0, N_ROWS);
         float *rows = up(&b, q, N_ROWS * width * sizeof *q), *y = space(&b, N_ROWS * width * sizeof *y);
         float *lse = space(&b, (size_t)(N_ROWS * n_heads) * sizeof *lse);
         if (!whole) {
-            ops->attention(&b.c, y, lse, rows, &kv, causal, N_ROWS, n_heads);
+            ops->attention(&b.c, y, lse, rows, &kv, key_bias, causal, N_ROWS, n_heads);
             whole = down(&b, y, N_ROWS * width * sizeof *y);
             whole_lse = down(&b, lse, (size_t)(N_ROWS * n_heads) * sizeof *lse);
         }
@@ -435,7 +317,8 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
             int first[8], n = COUNTS[i], n_places = places(first, n);
             for (int p = 0; p < n_places; p++) {
                 kv.length = causal ? first[p] + n : N_ROWS;
-                ops->attention(&b.c, y, lse, rows + (size_t)first[p] * width, &kv, causal, n, n_heads);
+                ops->attention(&b.c, y, lse, rows + (size_t)first[p] * width, &kv, key_bias, causal, n,
+                               n_heads);
                 float *part = down(&b, y, (size_t)n * width * sizeof *y);
                 float *part_lse = down(&b, lse, (size_t)(n * n_heads) * sizeof *lse);
                 assert_same_rows("attention", part, whole, first[p], n, (int)width);
@@ -450,6 +333,7 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
     free(q);
     free(k);
     free(v);
+    free(bias);
     free(whole);
     free(whole_lse);
 }
@@ -457,65 +341,13 @@ static void attention_invariance(const struct ops *ops, int n_heads, int n_kv_he
 static void test_attention_rows_do_not_see_each_other(void **state)
 {
     (void)state;
-    attention_invariance(&ops_cpu, 4, 4, 32, true);
-    attention_invariance(&ops_cpu, 4, 2, 16, true);
-    attention_invariance(&ops_cpu, 2, 1, 80, true);
-    attention_invariance(&ops_cpu, 2, 2, 13, true);
-    attention_invariance(&ops_cpu, 4, 4, 16, false);
-}
-
-/* Rows of the score matrix alone, on fewer keys; and p of one row is its row of the matrix. */
-static void test_score_rows_and_keys_do_not_see_each_other(void **state)
-{
-    (void)state;
-    enum { HEADS = 4, DIM = 32, WIDTH = HEADS * DIM, KEYS = 150, RATERS = 90 };
-    float *q = random_floats(4, N_ROWS * WIDTH), *k = random_floats(5, N_ROWS * WIDTH), *whole = NULL;
-    int32_t order[RATERS], keys[KEYS];
-    for (int i = 0; i < RATERS; i++)
-        order[i] = (i * 37 + 11) % N_ROWS;
-    for (int j = 0; j < KEYS; j++)
-        keys[j] = 20 + j;
-    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
-        struct bench b;
-        struct kv_view kv;
-        float *pages[MAX_PAGES];
-        bench_open(&b, &ops_cpu, n_threads);
-        kv_make(&b, &kv, pages, N_ROWS, HEADS, DIM);
-        float *k_rows = up(&b, k, N_ROWS * WIDTH * sizeof *k), *rows = up(&b, q, N_ROWS * WIDTH * sizeof *q);
-        ops_cpu.kv_write(&b.c, &kv, k_rows, k_rows, 0, N_ROWS);
-        float *y = space(&b, N_ROWS * WIDTH * sizeof *y), *lse = space(&b, N_ROWS * HEADS * sizeof *lse);
-        ops_cpu.attention(&b.c, y, lse, rows, &kv, true, N_ROWS, HEADS);
-        int32_t *raters = up(&b, order, sizeof order), *chosen = up(&b, keys, sizeof keys);
-        float *p = space(&b, KEYS * sizeof *p), *matrix = space(&b, RATERS * KEYS * sizeof *matrix);
-        if (!whole) {
-            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters, chosen, RATERS, KEYS, N_ROWS, 0,
-                                    HEADS);
-            whole = down(&b, matrix, RATERS * KEYS * sizeof *matrix);
-            for (int i = 0; i < RATERS; i++)
-                for (int j = 0; j < KEYS; j++)
-                    assert_true(keys[j] <= order[i] || whole[i * KEYS + j] == 0.0f);
-        }
-        for (int first = 0; first + 7 <= RATERS; first += 13) {
-            int n = first % 2 ? 7 : RATERS - first;
-            ops_cpu.attention_score(&b.c, p, matrix, rows, lse, &kv, raters + first, chosen, n, KEYS, N_ROWS,
-                                    0, HEADS);
-            float *part = down(&b, matrix, (size_t)(n * KEYS) * sizeof *part);
-            assert_same_rows("attention_score", part, whole, first, n, KEYS);
-            free(part);
-        }
-        for (int skip = 1; skip < KEYS; skip += 31) {
-            int n = KEYS - skip;
-            ops_cpu.attention_score(&b.c, p, NULL, rows, lse, &kv, raters + 3, chosen + skip, 1, n, N_ROWS, 0,
-                                    HEADS);
-            float *part = down(&b, p, (size_t)n * sizeof *part);
-            assert_memory_equal(part, whole + 3 * KEYS + skip, (size_t)n * sizeof *part);
-            free(part);
-        }
-        bench_close(&b);
-    }
-    free(q);
-    free(k);
-    free(whole);
+    attention_invariance(&ops_cpu, 4, 4, 32, true, false);
+    attention_invariance(&ops_cpu, 4, 2, 16, true, false);
+    attention_invariance(&ops_cpu, 2, 1, 80, true, false);
+    attention_invariance(&ops_cpu, 2, 2, 13, true, false);
+    attention_invariance(&ops_cpu, 4, 4, 16, false, false);
+    attention_invariance(&ops_cpu, 4, 2, 13, true, true);
+    attention_invariance(&ops_cpu, 4, 4, 16, false, true);
 }
 
 /* ops over rows of d, by number, with x as input */
@@ -603,7 +435,7 @@ static void test_decode_rows(void **state)
         ops_cpu.kv_write(&b.c, &kv, kept, kept, 0, LENGTH);
         if (!linear) {
             ops_cpu.linear(&b.c, y, row, &b.weight, NULL, 1);
-            ops_cpu.attention(&b.c, z, NULL, heads, &kv, true, 1, HEADS);
+            ops_cpu.attention(&b.c, z, NULL, heads, &kv, NULL, true, 1, HEADS);
             float *prefill_linear = down(&b, y, OUT * sizeof *y), *prefill = down(&b, z, width * sizeof *z);
             ops_cpu.linear_row(&b.c, y, row, &b.weight, NULL);
             ops_cpu.attention_row(&b.c, z, heads, &kv, HEADS);
@@ -637,7 +469,7 @@ static void test_decode_rows(void **state)
     free(attention);
 }
 
-/* ---- pages, order, clusters: every backend -------------------------------------------------- */
+/* ---- pages: every backend -------------------------------------------------------------------- */
 
 /* Written at once or in pieces across the ends of pages: the same pages, and the layout of ops.h. */
 static void test_kv_write_in_pieces(void **state)
@@ -678,121 +510,6 @@ static void test_kv_write_in_pieces(void **state)
     }
     free(k);
     free(v);
-}
-
-static void test_equal_values_keep_their_order(void **state)
-{
-    (void)state;
-    const float x[] = {1, 3, -0.0f, 3, 0, NAN, 3, -1};
-    const int32_t expected[] = {1, 3, 6, 0, 2, 4, 7, 5};
-    int n_backends;
-    const struct ops *const *all = ops_all(&n_backends);
-    for (int o = 0; o < n_backends; o++) {
-        struct bench b;
-        bench_open(&b, all[o], 1);
-        float *values = up(&b, x, sizeof x);
-        int32_t *index = space(&b, sizeof expected);
-        for (int k = 1; k <= 8; k++) {
-            b.ops->top_k(&b.c, index, values, k, 8);
-            int32_t *found = down(&b, index, (size_t)k * sizeof *found);
-            assert_memory_equal(found, expected, (size_t)k * sizeof *found);
-            free(found);
-        }
-        assert_int_equal(b.ops->argmax(&b.c, values, 8), 1);
-        assert_int_equal(b.ops->argmax(&b.c, values + 4, 2), 0);
-        assert_int_equal(b.ops->argmax(&b.c, values + 5, 2), 1);
-        bench_close(&b);
-    }
-}
-
-struct cluster_case {
-    const char *what;
-    int n, d;
-    float x[8];
-    struct cluster_options options;
-    int32_t centres[4], group[8];
-};
-
-static const struct cluster_case CLUSTER_CASES[] = {
-    {"one cluster: all densities are one, the first token is the centre",
-     4,
-     1,
-     {5, 1, 2, 9},
-     {1, 1, false},
-     {0},
-     {0, 0, 0, 0}},
-    {"two clusters: of the nearest pair, equally dense, only the earlier is a centre",
-     4,
-     1,
-     {0, 0.1f, 5, 5.3f},
-     {2, 2, false},
-     {0, 2},
-     {0, 0, 1, 1}},
-    {"the same in another order: the second centre is the far one that is earlier",
-     4,
-     1,
-     {5.3f, 5, 0.1f, 0},
-     {2, 2, false},
-     {2, 0},
-     {1, 1, 0, 0}},
-    {"densities that differ by less than the tie are equal",
-     4,
-     1,
-     {0, 0.001f, 9, 9.0005f},
-     {2, 2, false},
-     {0, 2},
-     {0, 0, 1, 1}},
-    {"equal tokens: centres in order, each in its own cluster, the rest in the first",
-     4,
-     2,
-     {1, 1, 1, 1, 1, 1, 1, 1},
-     {2, 2, false},
-     {0, 1},
-     {0, 1, 0, 0}},
-    {"as far from either centre: the first centre", 3, 1, {0, 2, 1}, {2, 1, false}, {0, 1}, {0, 1, 0}},
-    {"nearest by distance", 3, 2, {1, 0, 0, 10, 0, 1.2f}, {2, 1, false}, {0, 1}, {0, 1, 0}},
-    {"nearest by angle", 3, 2, {1, 0, 0, 10, 0, 1.2f}, {2, 1, true}, {0, 1}, {0, 1, 1}},
-    {"nothing has an angle to a zero token: the first centre, and itself where it is one",
-     3,
-     2,
-     {3, 0, 0, 0, 0, 2},
-     {2, 1, true},
-     {0, 1},
-     {0, 1, 0}},
-    {"one token", 1, 2, {1, 2}, {1, 1, false}, {0}, {0}},
-};
-
-static void test_clusters_by_the_rules(void **state)
-{
-    (void)state;
-    int n_backends;
-    const struct ops *const *all = ops_all(&n_backends);
-    for (int o = 0; o < n_backends; o++)
-        for (size_t i = 0; i < sizeof CLUSTER_CASES / sizeof CLUSTER_CASES[0]; i++) {
-            const struct cluster_case *t = &CLUSTER_CASES[i];
-            struct bench b;
-            float shuffled[16] = {0};
-            int32_t index[8];
-            for (int j = 0; j < t->n; j++) { /* places are not rows */
-                index[j] = t->n - 1 - j;
-                memcpy(shuffled + index[j] * t->d, t->x + j * t->d, (size_t)t->d * sizeof *shuffled);
-            }
-            bench_open(&b, all[o], 2);
-            float *x = up(&b, shuffled, sizeof shuffled);
-            int32_t *places_in = up(&b, index, sizeof index), *centres = space(&b, 64),
-                    *group = space(&b, 64);
-            b.ops->cluster(&b.c, centres, group, x, places_in, t->n, t->d, &t->options);
-            int32_t *found_centres = down(&b, centres, 64), *found_group = down(&b, group, 64);
-            for (int c = 0; c < t->options.n_clusters; c++)
-                if (found_centres[c] != t->centres[c])
-                    fail_msg("%s: %s: centre %d is %d", all[o]->name, t->what, c, found_centres[c]);
-            for (int j = 0; j < t->n; j++)
-                if (found_group[j] != t->group[j])
-                    fail_msg("%s: %s: token %d is in %d", all[o]->name, t->what, j, found_group[j]);
-            free(found_centres);
-            free(found_group);
-            bench_close(&b);
-        }
 }
 
 /* ---- functions far out ---------------------------------------------------------------------- */
@@ -906,12 +623,9 @@ int main(int n_arguments, char **arguments)
         cmocka_unit_test(test_bf16_products_agree_with_ref),
         cmocka_unit_test(test_ref_refuses_bf16),
         cmocka_unit_test(test_attention_rows_do_not_see_each_other),
-        cmocka_unit_test(test_score_rows_and_keys_do_not_see_each_other),
         cmocka_unit_test(test_other_rows_do_not_see_each_other),
         cmocka_unit_test(test_decode_rows),
         cmocka_unit_test(test_kv_write_in_pieces),
-        cmocka_unit_test(test_equal_values_keep_their_order),
-        cmocka_unit_test(test_clusters_by_the_rules),
         cmocka_unit_test(test_activations_far_out),
         cmocka_unit_test(test_rope_table),
     };
