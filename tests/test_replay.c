@@ -70,7 +70,6 @@ static void must(enum status status, const struct error *err)
 
 enum { N_CUTS = 5, DECODER_CUT = 3 };
 
-/* Filled at run time: compound literals of a function live as long as it, so these stand at file scope. */
 static struct cut_record records[N_CUTS] = {
     /* ToMe: 1 and 3 go into 2 and 0, which stay where they are; 5 goes into 0 too */
     {.site = SITE_VISION,
@@ -682,7 +681,6 @@ static void what_is_no_trace_is_said(void **state)
     }
 }
 
-/* A file cut short, and one with bytes changed in its first part: an error or a replay, and nothing left. */
 static void a_file_cut_short_is_refused(void **state)
 {
     (void)state;
