@@ -14,6 +14,9 @@
 /* Places in work.index, n_rows entries each; 7 holds the positions (prefill.c). */
 enum { INDEX_VISUAL, INDEX_ROWS, INDEX_ORDER, INDEX_KEPT, INDEX_RECYCLED, INDEX_GROUP, INDEX_CENTRES };
 
+const char *const site_names[] = {
+    [SITE_VISION] = "vision", [SITE_BEFORE] = "before", [SITE_DECODER] = "decoder"};
+
 static int32_t *index_at(const struct session *s, int which)
 {
     return s->work.index + (size_t)which * (size_t)s->work.n_rows;
@@ -284,6 +287,24 @@ static int32_t *copy_of(const int32_t *from, int n)
     return copy;
 }
 
+/* The factor of each recycled token: that of its cluster. The caller frees; NULL when memory runs out. */
+static float *weight_of(struct session *s, const struct selection *selection, const struct choice *choice)
+{
+    float *weight = memory_alloc((size_t)selection->n_recycled, sizeof *weight),
+          *clusters = memory_alloc((size_t)selection->n_clusters, sizeof *clusters);
+    if (weight && clusters) {
+        s->vlm->ops->download(&s->compute, clusters, selection->weight,
+                              (size_t)selection->n_clusters * sizeof *clusters);
+        for (int i = 0; i < selection->n_recycled; i++)
+            weight[i] = clusters[choice->group[i]];
+    } else {
+        free(weight);
+        weight = NULL;
+    }
+    free(clusters);
+    return weight;
+}
+
 /* Keeps what happened for traces and parity. Called before the sequence moves on. */
 static enum status record_keep(struct run *run, const struct view *view, const struct selection *selection,
                                const struct choice *choice, enum score_rows rows, struct error *err)
@@ -298,7 +319,9 @@ static enum status record_keep(struct run *run, const struct view *view, const s
         run->records_room = room;
     }
     struct cut_record *r = &answer->records[answer->n_records++];
-    *r = (struct cut_record){.layer = view->layer,
+    *r = (struct cut_record){.site = view->layer == LAYER_BEFORE ? SITE_BEFORE : SITE_DECODER,
+                             .image = -1,
+                             .layer = view->layer,
                              .n_in = view->n_visual,
                              .n_kept = selection->n_kept,
                              .n_recycled = selection->n_recycled,
@@ -309,7 +332,8 @@ static enum status record_keep(struct run *run, const struct view *view, const s
     r->cluster_of = copy_of(choice->group, r->n_recycled);
     r->centres = copy_of(choice->centres, r->n_clusters);
     r->ids_in = memory_alloc((size_t)r->n_in, sizeof *r->ids_in);
-    if (!r->kept || !r->recycled || !r->cluster_of || !r->centres || !r->ids_in)
+    r->weight = weight_of(run->session, selection, choice);
+    if (!r->kept || !r->recycled || !r->cluster_of || !r->weight || !r->centres || !r->ids_in)
         return memory_failed(err, "cut record", (size_t)r->n_in * sizeof(int32_t));
     for (int j = 0; j < r->n_in; j++)
         r->ids_in[j] = run->sequence.tokens[choice->visual[j]].id;

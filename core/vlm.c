@@ -291,6 +291,18 @@ static enum status answer_new(struct answer *out, struct session *s, const struc
     return OK;
 }
 
+void cut_records_free(struct cut_record *records, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct cut_record *r = &records[i];
+        void *own[] = {r->ids_in, r->kept,   r->recycled, r->cluster_of, r->weight,
+                       r->own,    r->raters, r->centres,  r->score,      r->group_of};
+        for (unsigned j = 0; j < sizeof own / sizeof *own; j++)
+            free(own[j]);
+    }
+    free(records);
+}
+
 void answer_free(struct answer *answer)
 {
     for (int t = 0; answer->turns && t < answer->n_turns; t++) {
@@ -298,16 +310,10 @@ void answer_free(struct answer *answer)
         free(answer->turns[t].ids);
         free(answer->turns[t].text);
     }
-    for (int i = 0; i < answer->n_records; i++) {
-        struct cut_record *r = &answer->records[i];
-        void *own[] = {r->ids_in, r->kept, r->recycled, r->centres, r->cluster_of, r->raters, r->score};
-        for (unsigned j = 0; j < sizeof own / sizeof *own; j++)
-            free(own[j]);
-    }
+    cut_records_free(answer->records, answer->n_records);
     for (int i = 0; i < answer->n_attention; i++)
         free(answer->attention[i].data);
     free(answer->turns);
-    free(answer->records);
     free(answer->attention);
     free(answer->first_logits);
     free(answer->ledger.layers);

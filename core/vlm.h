@@ -137,16 +137,33 @@ struct turn {
     char *text; /* special tokens skipped, not stripped */
 };
 
-/* A cut as it happened, for parity, traces and pictures. Places are 0 … n_in − 1 in visual order at that cut.
- */
+enum cut_site { SITE_VISION, SITE_BEFORE, SITE_DECODER };
+extern const char *const site_names[]; /* vision, before, decoder */
+
+/* A cut as it happened, for parity, traces, pictures and replays. Places are 0 … n_in − 1 in visual order at
+ * that cut. */
 struct cut_record {
-    int layer, n_in;
+    enum cut_site site;
+    int image;       /* SITE_VISION: which picture; else −1 */
+    int turn;        /* of the dialogue, from 0 */
+    int layer, n_in; /* decoder layer, −1 before layer 0, or the vision layer */
+    bool in_place;   /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow
+                        the kept */
     int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
-    int32_t *kept, *recycled, *centres, *cluster_of; /* cluster_of: per recycled, 0 … n_clusters − 1 */
+    int32_t *kept;       /* [n_kept] in the order in which they go on */
+    int32_t *recycled;   /* [n_recycled] what goes into clusters; a token may stand in several (pool) */
+    int32_t *cluster_of; /* [n_recycled] 0 … n_clusters − 1 */
+    float *weight;    /* [n_recycled] factor of each in its cluster's sum; never NULL where n_recycled > 0 */
+    int32_t *centres; /* [n_clusters] */
+    float *own; /* [n_clusters] factor of the centre's own row; NULL: the centre only lends its position */
     int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
     float *score;    /* [n_in]; NULL where nothing scored */
+    int n_group_of;
+    int32_t *group_of; /* last cut in the tower of a picture: for each of its n_group_of patches the token
+                          (place in the order handed on) it went into, −1 where dropped; else 0, NULL */
 };
+void cut_records_free(struct cut_record *records, int n); /* all that they own, and the array */
 
 struct attention_record {
     int layer, rows, cols; /* text after the last image × visual tokens entering the layer */

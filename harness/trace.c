@@ -8,21 +8,17 @@
 #include "harness/trace.h"
 
 #include <fcntl.h>    /* open */
-#include <pthread.h>  /* one thread in HDF5 at a time */
 #include <stdio.h>    /* snprintf, rename */
 #include <stdlib.h>   /* free */
 #include <string.h>   /* strlen */
 #include <sys/file.h> /* flock, which HDF5 locks with */
 #include <unistd.h>   /* close */
 
-#include <hdf5.h>
-
-#include "core/json.h"   /* file_exists */
-#include "core/memory.h" /* memory_* */
+#include "core/json.h"         /* file_exists */
+#include "core/memory.h"       /* memory_* */
+#include "harness/hdf5_file.h" /* one thread in HDF5 at a time */
 
 enum { REOPEN_AFTER = 32, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, PLAIN_BYTES = 1024, NAME_SIZE = 128 };
-
-static pthread_mutex_t hdf5_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct trace {
     char *path;
@@ -113,8 +109,7 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
         return memory_failed(err, path, sizeof *trace);
     }
     enum status status = OK;
-    pthread_mutex_lock(&hdf5_lock);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* our messages, not a stack of HDF5's */
+    hdf5_enter();
     trace->file = file_exists(path) ? file_reopen(path) : -1;
     if (trace->file < 0 && file_exists(path))
         status = move_aside(path, moved, err);
@@ -124,7 +119,7 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
         if (cells < 0 || H5Gclose(cells) < 0 || H5Fflush(trace->file, H5F_SCOPE_LOCAL) < 0)
             status = write_failed(err, path);
     }
-    pthread_mutex_unlock(&hdf5_lock);
+    hdf5_leave();
     if (status != OK) {
         (void)trace_close(trace, &(struct error){0});
         return status;
@@ -137,9 +132,9 @@ enum status trace_close(struct trace *trace, struct error *err)
 {
     if (trace == NULL)
         return OK;
-    pthread_mutex_lock(&hdf5_lock);
+    hdf5_enter();
     enum status status = trace->file < 0 || H5Fclose(trace->file) >= 0 ? OK : write_failed(err, trace->path);
-    pthread_mutex_unlock(&hdf5_lock);
+    hdf5_leave();
     free(trace->path);
     free(trace);
     return status;
@@ -236,20 +231,22 @@ enum status trace_cell(struct trace *trace, const char *key, const char *method,
 {
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "/cells/%s", key);
-    pthread_mutex_lock(&hdf5_lock);
+    hdf5_enter();
     hid_t group = group_open(trace->file, name), samples = group >= 0 ? group_open(group, "samples") : -1;
-    bool ok =
-        samples >= 0 && put_text_attribute(group, "method", method) &&
-        put_text_attribute(group, "params", params) && put_text_attribute(group, "model", model) &&
-        put_text_attribute(group, "units",
-                           "kept, recycled, centres, ids_in: visual-token numbers, -1-c for cluster c; "
-                           "cluster_of: places in centres; raters: places in the text after the last image; "
-                           "score, attention: mean probability; visual_count: tokens entering each layer");
+    bool ok = samples >= 0 && put_text_attribute(group, "method", method) &&
+              put_text_attribute(group, "params", params) && put_text_attribute(group, "model", model) &&
+              put_text_attribute(
+                  group, "units",
+                  "kept, recycled, centres, ids_in: visual-token numbers, -1-c for cluster c; "
+                  "cluster_of: places in centres; weight, own: factors in a cluster's sum; group_of: "
+                  "per patch the place handed on, -1 dropped; "
+                  "raters: places in the text after the last image; "
+                  "score, attention: mean probability; visual_count: tokens entering each layer");
     if (samples >= 0)
         H5Gclose(samples);
     if (group >= 0)
         H5Gclose(group);
-    pthread_mutex_unlock(&hdf5_lock);
+    hdf5_leave();
     return ok ? OK : write_failed(err, trace->path);
 }
 
@@ -259,11 +256,11 @@ bool trace_has(struct trace *trace, const char *key, int sample_id)
     snprintf(cell, sizeof cell, "/cells/%s", key);
     snprintf(samples, sizeof samples, "/cells/%s/samples", key);
     snprintf(sample, sizeof sample, "/cells/%s/samples/%d", key, sample_id);
-    pthread_mutex_lock(&hdf5_lock); /* H5Lexists wants every step of the path to be there */
+    hdf5_enter(); /* H5Lexists wants every step of the path to be there */
     bool there = H5Lexists(trace->file, cell, H5P_DEFAULT) > 0 &&
                  H5Lexists(trace->file, samples, H5P_DEFAULT) > 0 &&
                  H5Lexists(trace->file, sample, H5P_DEFAULT) > 0;
-    pthread_mutex_unlock(&hdf5_lock);
+    hdf5_leave();
     return there;
 }
 
@@ -292,7 +289,11 @@ static bool put_cut(hid_t cuts, int number, const struct cut_record *cut, bool i
     int32_t rank = cut->rank;
     hsize_t n_in = (hsize_t)cut->n_in;
     bool all = cut->n_raters < 0;
+    hsize_t n_recycled = (hsize_t)cut->n_recycled, n_clusters = (hsize_t)cut->n_clusters;
     bool ok = put_int_attribute(group, "layer", cut->layer) &&
+              put_text_attribute(group, "site", site_names[cut->site]) &&
+              put_int_attribute(group, "image", cut->image) && put_int_attribute(group, "turn", cut->turn) &&
+              put_int_attribute(group, "in_place", cut->in_place) &&
               put_ints(group, "ids_in", cut->ids_in, cut->n_in) &&
               put_tokens(group, "kept", cut, cut->kept, cut->n_kept) &&
               put_tokens(group, "recycled", cut, cut->recycled, cut->n_recycled) &&
@@ -300,6 +301,12 @@ static bool put_cut(hid_t cuts, int number, const struct cut_record *cut, bool i
               put_ints(group, "cluster_of", cut->cluster_of, cut->n_recycled) &&
               put_ints(group, "raters", all ? &every_row : cut->raters, all ? 1 : cut->n_raters) &&
               put_ints(group, "rank", &rank, 1);
+    if (ok && cut->n_recycled > 0)
+        ok = put_floats(group, "weight", cut->weight, 1, &n_recycled);
+    if (ok && cut->own)
+        ok = put_floats(group, "own", cut->own, 1, &n_clusters);
+    if (ok && cut->n_group_of > 0)
+        ok = put_ints(group, "group_of", cut->group_of, cut->n_group_of);
     if (ok && cut->score && !indices_only)
         ok = put_floats(group, "score", cut->score, 1, &n_in);
     return H5Gclose(group) >= 0 && ok;
@@ -361,7 +368,7 @@ enum status trace_sample(struct trace *trace, const char *key, const struct trac
 {
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "/cells/%s/samples/%d", key, sample->sample_id);
-    pthread_mutex_lock(&hdf5_lock);
+    hdf5_enter();
     if (trace->n_since_open >= REOPEN_AFTER && trace->file >= 0) {
         H5Fclose(trace->file);
         trace->file = file_open(trace->path, false);
@@ -377,6 +384,6 @@ enum status trace_sample(struct trace *trace, const char *key, const struct trac
     if (ok)
         ok = H5Fflush(trace->file, H5F_SCOPE_LOCAL) >= 0;
     trace->n_since_open++;
-    pthread_mutex_unlock(&hdf5_lock);
+    hdf5_leave();
     return ok ? OK : write_failed(err, trace->path);
 }

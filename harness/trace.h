@@ -1,14 +1,17 @@
 /* Traces: what happened to the visual tokens of single samples, in HDF5, next to the store.
  *
  *     /cells/KEY                    attributes method, params, model, units
- *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2], visual_count
- * i32 [layers] cuts/N                      attribute layer; kept, recycled, centres, cluster_of, ids_in,
- * raters, rank i32, score f32 attention/L                 f32 [text after the last image, visual tokens
- * entering L]
+ *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2],
+ *                                   visual_count i32 [layers]
+ *         cuts/N                    attributes layer, site, image, turn, in_place;
+ *                                   kept, recycled, centres, cluster_of, ids_in, raters, rank, group_of i32,
+ *                                   weight, own, score f32
+ *         attention/L               f32 [text after the last image, visual tokens entering L]
  *
  * `kept`, `recycled`, `centres` and `ids_in` name visual tokens: their number in the uncut sequence, -1-c for
  * cluster c, numbered through all cuts of a sample. `cluster_of` gives the place in `centres`. `raters` [-1]:
- * every row.
+ * every row. `weight` stands where something was recycled, `own` where centres go into their clusters, and
+ * `group_of` at the last cut of a picture's tower; all but `score` is what a replay needs (replay.h).
  *
  * A sample is flushed as a whole: nothing of it reaches the file before, so that after a crash the file opens
  * and holds every sample up to the last one flushed. HDF5 is used by one thread at a time (a lock for all

@@ -6,8 +6,8 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/memory.h"
+#include "harness/hdf5_file.h" /* the trace */
 
-#include <hdf5.h>   /* the trace */
 #include <math.h>   /* isfinite */
 #include <stdio.h>  /* snprintf */
 #include <stdlib.h> /* free, qsort */
@@ -15,7 +15,6 @@
 
 enum { TEXT_MAX = 64 << 10, ID_MAX = 128, SAMPLES_MAX = 1 << 20, GRID_SIDE_MAX = 1024 };
 #define TRACE_PIXELS_MAX (64u << 20)
-#define CHUNK_VALUES_MAX ((hsize_t)64 << 20)
 
 struct trace_view {
     hid_t file;
@@ -59,26 +58,6 @@ void names_free(struct names *names)
     *names = (struct names){0};
 }
 
-/* Whether `name` in `at` is an object of this file (no soft or external link). */
-static bool is_here(hid_t at, const char *name)
-{
-    H5L_info_t info;
-    return H5Lexists(at, name, H5P_DEFAULT) > 0 && H5Lget_info(at, name, &info, H5P_DEFAULT) >= 0 &&
-           info.type == H5L_TYPE_HARD;
-}
-
-/* Opens a path below `at`, link by link. −1 without. */
-static hid_t open_group(hid_t at, const char *const *path, int n)
-{
-    hid_t group = H5Gopen2(at, "/", H5P_DEFAULT);
-    for (int i = 0; i < n && group >= 0; i++) {
-        hid_t next = is_here(group, path[i]) ? H5Gopen2(group, path[i], H5P_DEFAULT) : -1;
-        H5Gclose(group);
-        group = next;
-    }
-    return group;
-}
-
 static int compare_names(const void *a, const void *b)
 {
     const char *x = *(char *const *)a, *y = *(char *const *)b;
@@ -93,7 +72,7 @@ static enum status list_group(struct names *out, struct trace_view *trace, const
                               int n_path, struct error *err)
 {
     *out = (struct names){0};
-    hid_t group = open_group(trace->file, path, n_path);
+    hid_t group = hdf5_group(trace->file, path, n_path);
     if (group < 0)
         return fail(err, BAD_INPUT,
                     "%s: has no group %s; `winnow show` expects a trace written by `winnow sweep`",
@@ -148,104 +127,29 @@ bool trace_view_has(struct trace_view *trace, const char *key, const char *id)
 {
     if (strchr(key, '/') != NULL || strchr(id, '/') != NULL)
         return false;
-    hid_t group = open_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
+    hid_t group = hdf5_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
     if (group >= 0)
         H5Gclose(group);
     return group >= 0;
 }
 
-/* A chunk is unpacked whole, however little of it is asked for. */
-static bool chunks_are_small(hid_t properties)
-{
-    hsize_t shape[H5S_MAX_RANK], n = 1;
-    if (H5Pget_layout(properties) != H5D_CHUNKED)
-        return true;
-    int rank = H5Pget_chunk(properties, H5S_MAX_RANK, shape);
-    for (int i = 0; i < rank; i++) {
-        if (shape[i] > 0 && n > CHUNK_VALUES_MAX / shape[i])
-            return false;
-        n *= shape[i];
-    }
-    return rank > 0;
-}
-
-/* Opens a dataset whose bytes lie in this file. *out −1 and OK where there is none. */
-static enum status open_dataset(hid_t *out, hid_t *space, const struct trace_view *trace, hid_t at,
-                                const char *name, struct error *err)
-{
-    *out = *space = -1;
-    if (!is_here(at, name))
-        return OK;
-    hid_t dataset = H5Dopen2(at, name, H5P_DEFAULT);
-    if (dataset < 0)
-        return fail(err, BAD_INPUT, "%s: %s: expected a dataset", trace->path, name);
-    hid_t properties = H5Dget_create_plist(dataset);
-    bool inside = properties >= 0 && H5Pget_external_count(properties) == 0 &&
-                  H5Pget_layout(properties) != H5D_VIRTUAL && chunks_are_small(properties);
-    if (properties >= 0)
-        H5Pclose(properties);
-    *space = inside ? H5Dget_space(dataset) : -1;
-    if (*space < 0) {
-        H5Dclose(dataset);
-        return fail(
-            err, BAD_INPUT,
-            "%s: %s: a dataset of a trace must lie in the file itself, in chunks of up to 64 Mi values",
-            trace->path, name);
-    }
-    *out = dataset;
-    return OK;
-}
-
-/* All of a numeric dataset of `rank` dimensions as `memory_type`; *out is owned by the caller, NULL and n 0
+/* All of a dataset of `rank` dimensions as `memory_type`; *out is owned by the caller, NULL and the shape 0
  * where the dataset is absent or empty. */
 static enum status read_array(void **out, hsize_t *shape, const struct trace_view *trace, hid_t at,
-                              const char *name, int rank, hid_t memory_type, size_t size, size_t limit,
-                              struct error *err)
+                              const char *name, int rank, hid_t memory_type, size_t limit, struct error *err)
 {
     *out = NULL;
     memset(shape, 0, (size_t)rank * sizeof *shape);
-    hid_t dataset, space;
-    TRY(open_dataset(&dataset, &space, trace, at, name, err));
-    if (dataset < 0)
+    if (!hdf5_has(at, name))
         return OK;
-    enum status status = OK;
-    hid_t type = H5Dget_type(dataset);
-    H5T_class_t class = type >= 0 ? H5Tget_class(type) : H5T_NO_CLASS;
-    size_t n = 1;
-    if (H5Sget_simple_extent_ndims(space) != rank || H5Sget_simple_extent_dims(space, shape, NULL) != rank ||
-        (class != H5T_INTEGER && class != H5T_FLOAT) || H5Tget_size(type) > sizeof(double)) {
-        status = fail(err, BAD_INPUT, "%s: %s: expected numbers in %d dimensions", trace->path, name, rank);
-        goto exit;
-    }
-    for (int i = 0; i < rank; i++) {
-        if (shape[i] > limit || (shape[i] > 0 && n > limit / (size_t)shape[i])) {
-            status = fail(err, BAD_INPUT, "%s: %s: has more than %zu values; the trace is damaged",
-                          trace->path, name, limit);
-            goto exit;
+    if (hdf5_array(out, shape, at, name, rank, memory_type, limit, err) != OK)
+        return fail_within(err, "%s", trace->path);
+    for (int i = 0; i < rank; i++)
+        if (shape[i] == 0) {
+            free(*out);
+            *out = NULL;
         }
-        n *= (size_t)shape[i];
-    }
-    if (n == 0)
-        goto exit;
-    *out = memory_alloc(n, size);
-    if (*out == NULL) {
-        status = memory_failed(err, name, n * size);
-        goto exit;
-    }
-    if (H5Dread(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *out) < 0) {
-        free(*out);
-        *out = NULL;
-        status = fail(err, BAD_INPUT, "%s: %s: cannot be read; the trace is damaged or cut short",
-                      trace->path, name);
-    }
-exit:
-    if (status != OK)
-        memset(shape, 0, (size_t)rank * sizeof *shape);
-    if (type >= 0)
-        H5Tclose(type);
-    H5Sclose(space);
-    H5Dclose(dataset);
-    return status;
+    return OK;
 }
 
 static enum status read_ints(int32_t **out, int *n, const struct trace_view *trace, hid_t at,
@@ -255,94 +159,27 @@ static enum status read_ints(int32_t **out, int *n, const struct trace_view *tra
     void *data;
     *out = NULL;
     *n = 0;
-    TRY(read_array(&data, shape, trace, at, name, 1, H5T_NATIVE_INT32, sizeof(int32_t), LIMIT_SEQUENCE, err));
+    TRY(read_array(&data, shape, trace, at, name, 1, H5T_NATIVE_INT32, LIMIT_SEQUENCE, err));
     *out = data;
     *n = (int)shape[0];
     return OK;
-}
-
-/* A string, fixed or of variable length; reader is H5Dread or H5Aread behind `attribute`. "" where it is no
- * string. */
-static char *read_string(hid_t object, bool attribute)
-{
-    char *text = NULL;
-    hid_t type = attribute ? H5Aget_type(object) : H5Dget_type(object);
-    hid_t space = attribute ? H5Aget_space(object) : H5Dget_space(object);
-    size_t size = type >= 0 ? H5Tget_size(type) : 0;
-    if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1)
-        goto exit;
-    hid_t memory_type = H5Tcopy(H5T_C_S1);
-    H5Tset_cset(memory_type, H5Tget_cset(type));
-    if (H5Tis_variable_str(type) > 0) {
-        char *found = NULL;
-        H5Tset_size(memory_type, H5T_VARIABLE);
-        herr_t rc = attribute ? H5Aread(object, memory_type, &found)
-                              : H5Dread(object, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &found);
-        if (rc >= 0 && found != NULL && strlen(found) <= TEXT_MAX)
-            text = memory_text(found);
-        if (rc >= 0 && found != NULL)
-            H5free_memory(found);
-    } else if (size > 0 && size <= TEXT_MAX) {
-        text = memory_zero(size + 1, 1);
-        H5Tset_size(memory_type, size + 1);
-        herr_t rc = text == NULL ? -1
-                    : attribute  ? H5Aread(object, memory_type, text)
-                                 : H5Dread(object, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text);
-        if (rc < 0) {
-            free(text);
-            text = NULL;
-        }
-    }
-    H5Tclose(memory_type);
-exit:
-    if (type >= 0)
-        H5Tclose(type);
-    if (space >= 0)
-        H5Sclose(space);
-    return text != NULL ? text : memory_text("");
-}
-
-static char *attribute_string(hid_t at, const char *name)
-{
-    hid_t attribute = H5Aexists(at, name) > 0 ? H5Aopen(at, name, H5P_DEFAULT) : -1;
-    char *text = attribute >= 0 ? read_string(attribute, true) : memory_text("");
-    if (attribute >= 0)
-        H5Aclose(attribute);
-    return text;
 }
 
 /* A text of the sample: a dataset, or an attribute of the same name. */
 static enum status sample_string(char **out, const struct trace_view *trace, hid_t at, const char *name,
                                  struct error *err)
 {
-    hid_t dataset, space;
-    TRY(open_dataset(&dataset, &space, trace, at, name, err));
-    if (dataset >= 0) {
-        *out = read_string(dataset, false);
+    if (hdf5_has(at, name)) {
+        hid_t dataset, space;
+        if (hdf5_dataset(&dataset, &space, at, name, err) != OK)
+            return fail_within(err, "%s", trace->path);
+        *out = hdf5_text(dataset, false);
         H5Sclose(space);
         H5Dclose(dataset);
     } else {
-        *out = attribute_string(at, name);
+        *out = hdf5_text_attribute(at, name);
     }
     return *out != NULL ? OK : memory_failed(err, name, TEXT_MAX);
-}
-
-static enum status attribute_int(int *out, const struct trace_view *trace, hid_t at, const char *name,
-                                 struct error *err)
-{
-    hid_t attribute = H5Aexists(at, name) > 0 ? H5Aopen(at, name, H5P_DEFAULT) : -1;
-    bool read = false;
-    if (attribute >= 0) {
-        hid_t space = H5Aget_space(attribute);
-        int32_t value = 0;
-        read = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-               H5Aread(attribute, H5T_NATIVE_INT32, &value) >= 0;
-        *out = value;
-        if (space >= 0)
-            H5Sclose(space);
-        H5Aclose(attribute);
-    }
-    return read ? OK : fail(err, BAD_INPUT, "%s: a cut lacks its attribute `%s`", trace->path, name);
 }
 
 /* Ids are tokens of the prompt or clusters made so far. */
@@ -360,11 +197,11 @@ static enum status read_cut(struct picture *out, int *n_clusters, int n_in, cons
     struct picture_cut *cut = &out->cuts[out->n_cuts++];
     int32_t *centres = NULL;
     int n_cluster_of = 0;
-    TRY(attribute_int(&cut->layer, trace, at, "layer", err));
+    if (!hdf5_int_attribute(&cut->layer, at, "layer"))
+        return fail(err, BAD_INPUT, "%s: a cut lacks its attribute `layer`", trace->path);
     hsize_t shape[1];
     void *score;
-    TRY(read_array(&score, shape, trace, at, "score", 1, H5T_NATIVE_FLOAT, sizeof(float), LIMIT_SEQUENCE,
-                   err));
+    TRY(read_array(&score, shape, trace, at, "score", 1, H5T_NATIVE_FLOAT, LIMIT_SEQUENCE, err));
     cut->score = score;
     cut->n_score = (int)shape[0];
     for (int i = 0; i < cut->n_score; i++)
@@ -406,7 +243,7 @@ static enum status read_image(struct picture *out, const struct trace_view *trac
 {
     hsize_t shape[3];
     void *bytes;
-    TRY(read_array(&bytes, shape, trace, at, "image", 3, H5T_NATIVE_UINT8, 1, TRACE_PIXELS_MAX * 3u, err));
+    TRY(read_array(&bytes, shape, trace, at, "image", 3, H5T_NATIVE_UINT8, TRACE_PIXELS_MAX * 3u, err));
     out->image.rgb = bytes;
     if (bytes == NULL || shape[2] != 3 || shape[0] > LIMIT_IMAGE_SIDE || shape[1] > LIMIT_IMAGE_SIDE)
         return fail(err, BAD_INPUT, "%s: `image`: expected bytes [height, width, 3]", trace->path);
@@ -415,8 +252,7 @@ static enum status read_image(struct picture *out, const struct trace_view *trac
 
     hsize_t grid_shape[2];
     void *grid;
-    TRY(read_array(&grid, grid_shape, trace, at, "grid", 2, H5T_NATIVE_INT32, sizeof(int32_t),
-                   2 * LIMIT_IMAGES, err));
+    TRY(read_array(&grid, grid_shape, trace, at, "grid", 2, H5T_NATIVE_INT32, 2 * LIMIT_IMAGES, err));
     const int32_t *sizes = grid;
     bool good = sizes != NULL && grid_shape[1] == 2 && sizes[0] >= 1 && sizes[1] >= 1 &&
                 sizes[0] <= GRID_SIDE_MAX && sizes[1] <= GRID_SIDE_MAX;
@@ -442,7 +278,7 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     out->n_visual = n_counts > 0 ? counts[0] : 0;
     free(counts);
 
-    char *method = attribute_string(cell, "method"), *mode = attribute_string(cell, "image_mode");
+    char *method = hdf5_text_attribute(cell, "method"), *mode = hdf5_text_attribute(cell, "image_mode");
     if (method == NULL || mode == NULL) {
         free(method);
         free(mode);
@@ -455,7 +291,7 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     if (H5Lexists(at, "image", H5P_DEFAULT) == 0)
         return OK; /* a sample asked without one: nothing to draw */
     TRY(read_image(out, trace, at, err));
-    if (!is_here(at, "cuts"))
+    if (!hdf5_has(at, "cuts"))
         return OK;
     hid_t cuts = H5Gopen2(at, "cuts", H5P_DEFAULT);
     if (cuts < 0)
@@ -465,7 +301,7 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     for (int i = 0; i < PICTURE_CUTS_MAX && status == OK; i++) {
         char name[16];
         snprintf(name, sizeof name, "%d", i);
-        if (!is_here(cuts, name))
+        if (!hdf5_has(cuts, name))
             break;
         hid_t cut = H5Gopen2(cuts, name, H5P_DEFAULT);
         if (cut < 0) {
@@ -495,8 +331,8 @@ enum status trace_view_picture(struct picture *out, struct trace_view *trace, co
                     "%s: has no sample \"%s\" in that cell; samples are numbered by the row of the "
                     "question file",
                     trace->path, printable(shown, id));
-    hid_t cell = open_group(trace->file, (const char *const[]){"cells", key}, 2);
-    hid_t sample = open_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
+    hid_t cell = hdf5_group(trace->file, (const char *const[]){"cells", key}, 2);
+    hid_t sample = hdf5_group(trace->file, (const char *const[]){"cells", key, "samples", id}, 4);
     enum status status = cell >= 0 && sample >= 0
                              ? read_sample(out, trace, cell, sample, err)
                              : fail(err, BAD_INPUT, "%s: sample cannot be opened", trace->path);

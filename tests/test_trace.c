@@ -40,7 +40,7 @@ static void must(enum status status, const struct error *err)
 static int32_t ids1[] = {0, 1, 2, 3, 4, 5}, kept1[] = {0, 2, 3}, recycled1[] = {4, 1}, centres1[] = {4},
                group1[] = {0, 0}, raters1[] = {1, 3};
 static int32_t ids2[] = {0, 2, 3, -1}, kept2[] = {1, 3};
-static float score1[] = {.5F, .1F, .4F, .3F, .2F, .0F}, attention[12];
+static float weight1[] = {.5F, .5F}, score1[] = {.5F, .1F, .4F, .3F, .2F, .0F}, attention[12];
 static struct cut_record records[] = {
     {.layer = 2,
      .n_in = 6,
@@ -54,6 +54,7 @@ static struct cut_record records[] = {
      .recycled = recycled1,
      .centres = centres1,
      .cluster_of = group1,
+     .weight = weight1,
      .raters = raters1,
      .score = score1},
     {.layer = 6, .n_in = 4, .ids_in = ids2, .n_kept = 2, .n_raters = -1, .rank = -1, .kept = kept2}};
