@@ -33,6 +33,12 @@ static void plan_keep(struct plan *out, const struct method *method, const struc
     plan_cut(out, param_count(&method->params, "k") - 1, keep, input->n_visual, -1, 0, input->n_layers);
 }
 
+static bool original_positions(const struct method *method)
+{
+    (void)method;
+    return true;
+}
+
 static bool has_counts(const struct method *method)
 {
     return params_has(&method->params, "keep");
@@ -105,7 +111,7 @@ const struct reducer reducer_fastv = {
     .paper = "Chen et al., An Image is Worth 1/2 Tokens After Layer 2, ECCV 2024",
     .params = fastv_params,
     .n_params = sizeof fastv_params / sizeof *fastv_params,
-    .original_positions = true,
+    .original_positions = original_positions,
     .has_counts = has_counts,
     .plan_counts = plan_counts,
     .plan_official = plan_official,

@@ -4,13 +4,16 @@
  *   layer:  x += out(attention(LN1 x));  x += fc2(act(fc1(LN2 x)))     biases everywhere, scale 1/√head_dim
  *
  * Shapes: pixels [3, size, size] → patches [g², 3·p²] → x [1 + g², d]. vision_feature_layer says how many
- * layers run; no norm follows. The class token is dropped unless the strategy is `full`.
+ * layers run; no norm follows. The class token is dropped unless the strategy is `full`. A method may cut
+ * between attention and MLP of a layer, or after it (n falls), and merged tokens may weigh more as keys.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cut.h"
 #include "memory.h"
-#include "session.h"
+#include "position_table.h"
 
 enum status clip_load(struct clip *out, struct loader *loader, const char *prefix, struct error *err)
 {
@@ -84,7 +87,78 @@ void clip_free(struct clip *clip, const struct vlm *vlm)
     free(clip->layers);
 }
 
-enum status clip_forward(struct session *session, const struct tap *tap, float **features, int *n_features,
+/* MACs of one layer: attention over n tokens, and the MLP over the m that are left of them. */
+static uint64_t layer_macs(const struct vlm_config *config, uint64_t n, uint64_t m)
+{
+    uint64_t d = (uint64_t)config->vision.hidden;
+    return n * 4 * d * d + 2 * n * n * d + m * 2 * d * (uint64_t)config->vision.intermediate;
+}
+
+static uint64_t patch_macs(const struct vlm_config *config, uint64_t n_patches)
+{
+    uint64_t p = (uint64_t)config->vision.patch;
+    return n_patches * (uint64_t)config->vision.hidden * 3 * p * p;
+}
+
+/* Position embeddings of another grid than the tower was trained with, in work.h. */
+static enum status positions_resize(struct session *session, const struct patch_grid *grid, struct error *err)
+{
+    const struct vlm *vlm = session->vlm;
+    const struct vlm_config *config = &vlm->config;
+    size_t d = (size_t)config->vision.hidden,
+           n_table = 1 + (size_t)config->grid_rows * (size_t)config->grid_cols,
+           n = 1 + (size_t)grid->rows * (size_t)grid->cols;
+    float *table = memory_alloc((n_table + n) * d, sizeof *table);
+    if (table == NULL)
+        return memory_failed(err, "position embeddings", (n_table + n) * d * sizeof *table);
+    float *out = table + n_table * d;
+    vlm->ops->download(&session->compute, table, vlm->clip.position_embedding, n_table * d * sizeof *table);
+    position_table_resize(out, table, config->grid_rows, config->grid_cols, grid->rows, grid->cols, (int)d);
+    vlm->ops->upload(&session->compute, session->work.h, out, n * d * sizeof *out);
+    free(table);
+    return OK;
+}
+
+/* log(size) of every token, added to the attention logits of the keys (ToMe's proportional attention); NULL
+ * while nothing is merged. */
+static enum status sizes_upload(const float **out, struct session *session, const struct reduction *r,
+                                struct error *err)
+{
+    size_t n = (size_t)r->sequence.n;
+    float *host = memory_alloc(n, sizeof *host);
+    if (host == NULL)
+        return memory_failed(err, "group sizes", n * sizeof *host);
+    bool merged = false;
+    for (size_t i = 0; i < n; i++) {
+        int size = r->sequence.tokens[i].size;
+        host[i] = size > 1 ? logf((float)size) : 0;
+        merged = merged || size > 1;
+    }
+    session->vlm->ops->upload(&session->compute, session->work.bias, host, n * sizeof *host);
+    free(host);
+    *out = merged ? session->work.bias : NULL;
+    return OK;
+}
+
+/* Offers the method a cut; *n: tokens before and after. */
+static enum status tower_cut(struct session *session, struct reduction *r, int layer, int *n,
+                             struct error *err)
+{
+    const struct vlm_config *config = &session->vlm->config;
+    struct cut_point point = {.site = SITE_VISION,
+                              .layer = layer,
+                              .d = config->vision.hidden,
+                              .kv = kv_view(&session->vision, 0, *n),
+                              .n_heads = config->vision.n_heads,
+                              .head_dim = config->vision.hidden / config->vision.n_heads};
+    struct cut_result result;
+    TRY(cut_apply(&result, r, &point, err));
+    *n = r->sequence.n;
+    return OK;
+}
+
+enum status clip_forward(struct session *session, struct reduction *r, const struct patch_grid *grid,
+                         const struct tap *tap, float **features, int *n_features, uint64_t *macs,
                          struct error *err)
 {
     const struct vlm *vlm = session->vlm;
@@ -93,50 +167,64 @@ enum status clip_forward(struct session *session, const struct tap *tap, float *
     const struct ops *ops = vlm->ops;
     struct compute *c = &session->compute;
     struct workspace *w = &session->work;
+    struct tower_options tower = r->method->reducer->tower(r->method);
     int d = config->vision.hidden, m = config->vision.intermediate, n_heads = config->vision.n_heads;
-    int n_patches = config->grid_rows * config->grid_cols, n = n_patches + 1;
+    int n_patches = grid->rows * grid->cols, n = n_patches + 1, patch = config->vision.patch;
     size_t row = (size_t)d * sizeof(float);
     float eps = config->vision.eps;
+    const float *positions = clip->position_embedding, *bias = NULL;
     char name[64];
 
-    ops->patchify(c, w->gate, session->pixels_device, config->vision.image_size, config->vision.image_size,
-                  config->vision.patch);
+    if (grid->rows != config->grid_rows || grid->cols != config->grid_cols) {
+        TRY(positions_resize(session, grid, err));
+        positions = w->h;
+    }
+    ops->patchify(c, w->gate, session->pixels_device, grid->cols * patch, grid->rows * patch, patch);
     ops->linear(c, w->x + d, w->gate, &clip->patch_embedding, NULL, n_patches);
     ops->copy(c, w->x, clip->class_embedding, row);
-    ops->add(c, w->x, clip->position_embedding, (size_t)n * (size_t)d);
+    ops->add(c, w->x, positions, (size_t)n * (size_t)d);
     ops->layer_norm(c, w->x, w->x, clip->pre_norm_weight, clip->pre_norm_bias, eps, n, d);
     TRY(tap_give(tap, session, "vision.embed", w->x, 0, n, d, err));
+    *macs = patch_macs(config, (uint64_t)n_patches);
 
     for (int l = 0; l < config->vision.n_used_layers; l++) {
         const struct clip_layer *layer = &clip->layers[l];
         struct kv_view kv = kv_view(&session->vision, 0, n);
+        int n_in = n;
+        if (tower.proportional)
+            TRY(sizes_upload(&bias, session, r, err));
         ops->layer_norm(c, w->h, w->x, layer->norm1_weight, layer->norm1_bias, eps, n, d);
         ops->linear(c, w->q, w->h, &layer->q, layer->q_bias, n);
         ops->linear(c, w->k, w->h, &layer->k, layer->k_bias, n);
         ops->linear(c, w->v, w->h, &layer->v, layer->v_bias, n);
         ops->kv_write(c, &kv, w->k, w->v, 0, n);
-        ops->attention(c, w->mix, NULL, w->q, &kv, NULL, false, n, n_heads);
+        ops->attention(c, w->mix, cut_scores(r, SITE_VISION, l) ? w->lse : NULL, w->q, &kv, bias, false, n,
+                       n_heads);
         ops->linear(c, w->h, w->mix, &layer->out, layer->out_bias, n);
         ops->add(c, w->x, w->h, (size_t)n * (size_t)d);
+        if (tower.middle)
+            TRY(tower_cut(session, r, l, &n, err));
 
         ops->layer_norm(c, w->h, w->x, layer->norm2_weight, layer->norm2_bias, eps, n, d);
         ops->linear(c, w->gate, w->h, &layer->fc1, layer->fc1_bias, n);
         ops->activate(c, w->gate, config->vision.activation, (size_t)n * (size_t)m);
         ops->linear(c, w->h, w->gate, &layer->fc2, layer->fc2_bias, n);
         ops->add(c, w->x, w->h, (size_t)n * (size_t)d);
+        *macs += layer_macs(config, (uint64_t)n_in, (uint64_t)n);
         snprintf(name, sizeof name, "vision.%d.out", l);
         TRY(tap_give(tap, session, name, w->x, 0, n, d, err));
+        if (!tower.middle)
+            TRY(tower_cut(session, r, l, &n, err));
     }
-    *features = config->keep_cls ? w->x : w->x + d;
-    *n_features = config->keep_cls ? n : n_patches;
+    bool class_goes_on = config->keep_cls || r->sequence.tokens[0].kind != TOKEN_TEXT;
+    *features = class_goes_on ? w->x : w->x + d;
+    *n_features = class_goes_on ? n : n - 1;
     return tap_give(tap, session, "vision.features", *features, 0, *n_features, d, err);
 }
 
 uint64_t clip_macs(const struct vlm_config *config)
 {
-    uint64_t d = (uint64_t)config->vision.hidden, m = (uint64_t)config->vision.intermediate;
-    uint64_t p = (uint64_t)config->vision.patch,
-             g = (uint64_t)config->grid_rows * (uint64_t)config->grid_cols, n = g + 1;
-    return g * d * 3 * p * p +
-           (uint64_t)config->vision.n_used_layers * (n * 4 * d * d + 2 * n * n * d + 2 * n * d * m);
+    uint64_t n_patches = (uint64_t)config->grid_rows * (uint64_t)config->grid_cols;
+    return patch_macs(config, n_patches) +
+           (uint64_t)config->vision.n_used_layers * layer_macs(config, n_patches + 1, n_patches + 1);
 }

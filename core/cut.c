@@ -1,131 +1,152 @@
-/* A cut between two decoder layers: the method chooses, the runtime acts.
+/* A cut: the method is shown the tokens and their attention, answers with a selection, and the runtime acts.
  *
- * Scores come from the attention of the layer just run, through its log-sum-exp; the successor of the
- * sequence is built in place of the old: kept tokens in order, clusters at the end of the last visual span.
+ * Scores come from the attention of the layer just run, through its log-sum-exp, or (next_layer) from the
+ * projections of the layer to come.
  */
+#include "cut.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include <stdlib.h>
-
 #include "memory.h"
-#include "run.h"
 
-/* Places in work.index, n_rows entries each; 7 holds the positions (prefill.c). */
-enum { INDEX_VISUAL, INDEX_ROWS, INDEX_ORDER, INDEX_KEPT, INDEX_RECYCLED, INDEX_GROUP, INDEX_CENTRES };
-
-const char *const site_names[] = {
-    [SITE_VISION] = "vision", [SITE_BEFORE] = "before", [SITE_DECODER] = "decoder"};
-
-static int32_t *index_at(const struct session *s, int which)
+void reduction_free(struct reduction *r)
 {
-    return s->work.index + (size_t)which * (size_t)s->work.n_rows;
+    sequence_free(&r->sequence);
+    sequence_free(&r->spare);
+    cut_records_free(r->records, r->n_records);
+    free(r->rater_rows);
+    free(r->group_of);
 }
 
-static const struct plan_cut *cut_at(const struct run *run, int layer)
+static struct plan_cut *cut_at(const struct reduction *r, enum cut_site site, int layer)
 {
-    const struct plan *plan = &run->answer->plan;
-    if (run->next_cut < plan->n_cuts && plan->cuts[run->next_cut].layer == layer)
-        return &plan->cuts[run->next_cut];
+    const struct plan *plan = &r->plan;
+    if (r->next_cut < plan->n_cuts && plan->cuts[r->next_cut].site == site &&
+        plan->cuts[r->next_cut].layer == layer)
+        return (struct plan_cut *)&plan->cuts[r->next_cut];
     return NULL;
 }
 
-static struct view view_of(struct run *run, int layer, const struct plan_cut *cut)
+/* What the trace says of this cut. */
+static const struct cut_record *replayed(const struct reduction *r, enum cut_site site, int layer)
 {
-    struct session *s = run->session;
+    for (int i = 0; i < r->n_replay; i++) {
+        const struct cut_record *record = &r->replay[i];
+        if (record->site == site && record->layer == layer && record->turn == r->turn &&
+            (site != SITE_VISION || record->image == r->image))
+            return record;
+    }
+    return NULL;
+}
+
+static struct view view_of(struct reduction *r, const struct cut_point *point, const struct plan_cut *cut)
+{
+    struct session *s = r->session;
     struct workspace *w = &s->work;
-    int d = s->vlm->config.text.hidden;
+    size_t question = (size_t)(r->sequence.n - r->n_candidates);
     return (struct view){.compute = &s->compute,
-                         .method = run->method,
-                         .plan = &run->answer->plan,
+                         .method = r->method,
+                         .config = &s->vlm->config,
+                         .plan = &r->plan,
                          .cut = cut,
-                         .sequence = &run->sequence,
-                         .layer = layer,
-                         .n_visual = run->sequence.n_visual,
-                         .hidden_size = d,
+                         .sequence = &r->sequence,
+                         .grids = r->grids,
+                         .site = point->site,
+                         .layer = point->layer,
+                         .n_visual = r->sequence.n_visual,
+                         .hidden_size = point->d,
                          .visual = index_at(s, INDEX_VISUAL),
                          .hidden = w->x,
-                         .text = w->x + (size_t)run->sequence.text_start * (size_t)d,
-                         .n_text_after = run->sequence.n - run->sequence.text_start,
-                         .seed = run->question->seed,
-                         .sample = run->question->sample,
+                         .keys = point->site == SITE_VISION ? w->k : NULL,
+                         .kv = point->site == SITE_DECODER ? &point->kv : NULL,
+                         .n_heads = point->n_heads,
+                         .head_dim = point->head_dim,
+                         .text = w->x + question * (size_t)point->d,
+                         .n_text = r->n_candidates,
+                         .seed = r->seed,
+                         .sample = r->sample,
+                         .image = r->image,
+                         .replayed = r->n_replay ? replayed(r, point->site, point->layer) : NULL,
                          .scratch = w->scratch,
-                         .n_scratch = (size_t)w->n_rows * ((size_t)d + 1)};
+                         .n_scratch = (size_t)w->n_rows * ((size_t)w->scratch_width)};
 }
 
 /* Rows of the visual tokens, on the host (to be freed) and in work.index. */
-static enum status visual_upload(int32_t **host, struct run *run, struct error *err)
+static enum status visual_upload(int32_t **host, struct reduction *r, struct error *err)
 {
-    struct session *s = run->session;
-    size_t n = (size_t)run->sequence.n_visual;
-    *host = memory_alloc(n, sizeof **host);
+    struct session *s = r->session;
+    size_t n = (size_t)r->sequence.n_visual;
+    *host = memory_alloc(n + 1, sizeof **host);
     if (*host == NULL)
         return memory_failed(err, "visual rows", n * sizeof **host);
-    sequence_visual(*host, &run->sequence);
+    sequence_visual(*host, &r->sequence);
     s->vlm->ops->upload(&s->compute, index_at(s, INDEX_VISUAL), *host, n * sizeof **host);
     return OK;
 }
 
-static void select_count(struct run *run, int layer, double start, uint64_t macs)
-{
-    struct ledger *ledger = &run->answer->ledger;
-    ledger->select_ms += clock_ms() - start;
-    ledger->macs_counted[STAGE_SELECT] += run->session->compute.macs;
-    ledger->macs[STAGE_SELECT] += macs;
-    if (layer >= 0)
-        ledger->layers[layer].macs_select += macs;
-}
+/* ---- rows that score ------------------------------------------------------------------------ */
 
-enum status cut_prepare(struct run *run, struct error *err)
+enum status cut_prepare(struct reduction *r, struct error *err)
 {
-    const struct plan *plan = &run->answer->plan;
-    int n_text = run->sequence.n - run->sequence.text_start;
-    run->n_rater_rows = -1;
+    struct session *s = r->session;
     bool chosen = false, text = false;
-    for (int i = 0; i < plan->n_cuts; i++) {
-        enum score_rows rows = run->method->reducer->score(run->method, &plan->cuts[i]).rows;
+    free(r->rater_rows);
+    r->rater_rows = NULL;
+    r->n_rater_rows = -1;
+    for (int i = 0; i < r->plan.n_cuts; i++) {
+        const struct plan_cut *cut = &r->plan.cuts[i];
+        if (cut->site != SITE_DECODER)
+            continue;
+        enum score_rows rows = r->method->reducer->score(r->method, cut).rows;
         chosen = chosen || rows == ROWS_CHOSEN;
         text = text || rows == ROWS_TEXT;
     }
     if (chosen) {
         double start = clock_ms();
-        run->rater_rows = memory_alloc((size_t)n_text, sizeof *run->rater_rows);
-        if (run->rater_rows == NULL)
-            return memory_failed(err, "raters", (size_t)n_text * sizeof *run->rater_rows);
+        r->rater_rows = memory_alloc((size_t)r->n_candidates + 1, sizeof *r->rater_rows);
+        if (r->rater_rows == NULL)
+            return memory_failed(err, "raters", (size_t)r->n_candidates * sizeof *r->rater_rows);
         int32_t *visual;
-        TRY(visual_upload(&visual, run, err));
+        TRY(visual_upload(&visual, r, err));
         free(visual);
-        run->session->compute.macs = 0;
-        struct view view = view_of(run, LAYER_BEFORE, NULL);
-        TRY(run->method->reducer->choose_rows(run->rater_rows, &run->n_rater_rows, &view, err));
-        select_count(run, LAYER_BEFORE, start,
-                     (uint64_t)view.n_visual * (uint64_t)n_text * (uint64_t)view.hidden_size);
+        s->compute.macs = 0;
+        struct cut_point point = {
+            .site = SITE_BEFORE, .layer = LAYER_BEFORE, .d = s->vlm->config.text.hidden};
+        struct view view = view_of(r, &point, NULL);
+        TRY(r->method->reducer->choose_rows(r->rater_rows, &r->n_rater_rows, &view, err));
+        r->macs_counted += s->compute.macs;
+        r->macs += (uint64_t)view.n_visual * (uint64_t)view.n_text * (uint64_t)view.hidden_size;
+        r->ms += clock_ms() - start;
     }
-    if ((chosen && run->n_rater_rows == 0) || (text && n_text == 0))
-        run->next_cut = plan->n_cuts; /* nothing scores: nothing is cut in this sample */
+    if ((chosen && r->n_rater_rows == 0) || (text && r->n_candidates == 0))
+        r->next_cut = r->plan.n_cuts; /* nothing scores: nothing is cut in this sample */
     return OK;
 }
 
-bool cut_scores(const struct run *run, int layer)
+bool cut_scores(const struct reduction *r, enum cut_site site, int layer)
 {
-    const struct plan_cut *cut = cut_at(run, layer);
-    return cut && run->method->reducer->score(run->method, cut).rows != ROWS_NONE;
+    const struct plan_cut *cut = cut_at(r, site, layer);
+    if (cut == NULL)
+        return false;
+    struct score_request request = r->method->reducer->score(r->method, cut);
+    return request.rows != ROWS_NONE && !request.next_layer;
 }
 
-/* Rows of the sequence that score at this cut, on the host; *out holds sequence.n. */
-static int rows_of(int32_t *out, const struct run *run, enum score_rows rows)
+int cut_rows(int32_t *out, const struct reduction *r, enum score_rows rows)
 {
-    const struct sequence *sequence = &run->sequence;
-    int n = 0;
+    const struct sequence *sequence = &r->sequence;
+    int n = 0, question = sequence->n - r->n_candidates;
     switch (rows) {
     case ROWS_NONE:
         break;
     case ROWS_CHOSEN:
-        for (; n < run->n_rater_rows; n++)
-            out[n] = sequence->text_start + run->rater_rows[n];
+        for (; n < r->n_rater_rows; n++)
+            out[n] = question + r->rater_rows[n];
         break;
     case ROWS_TEXT:
-        for (int i = sequence->text_start; i < sequence->n; i++)
+        for (int i = question; i < sequence->n; i++)
             out[n++] = i;
         break;
     case ROWS_ALL:
@@ -135,344 +156,290 @@ static int rows_of(int32_t *out, const struct run *run, enum score_rows rows)
     case ROWS_LAST:
         out[n++] = sequence->n - 1;
         break;
+    case ROWS_CLASS:
+        out[n++] = 0;
+        break;
     }
     return n;
 }
 
-/* work.score of the visual tokens from the attention of `layer`. Returns the number of rows in *n_rows. */
-static enum status score_tokens(struct view *view, struct run *run, const struct score_request *request,
-                                int layer, struct error *err)
+/* ---- scores --------------------------------------------------------------------------------- */
+
+/* Backend memory of one cut beyond the workspace. */
+struct score_memory {
+    float *rows, *heads, *factor;
+};
+
+static void score_memory_free(struct score_memory *memory, const struct ops *ops)
 {
-    struct session *s = run->session;
+    ops->release(memory->rows);
+    ops->release(memory->heads);
+    ops->release(memory->factor);
+}
+
+static enum status backend_floats(float **out, const struct ops *ops, size_t n, struct error *err)
+{
+    *out = ops->alloc((n ? n : 1) * sizeof(float));
+    return *out ? OK : memory_failed(err, "scores by row or head", n * sizeof(float));
+}
+
+static int position_of(const struct reduction *r, int row)
+{
+    return method_original_positions(r->method) ? r->sequence.tokens[row].position : row;
+}
+
+/* factor [n_rows, n_visual] by the distance of row and key. */
+static enum status factors_upload(float **out, struct reduction *r, const struct view *view,
+                                  const struct score_request *request, const int32_t *rows,
+                                  const int32_t *visual, struct error *err)
+{
+    const struct ops *ops = r->session->vlm->ops;
+    size_t n = (size_t)view->n_rows * (size_t)view->n_visual;
+    int most = 0;
+    for (int i = 0; i < r->sequence.n; i++)
+        most = position_of(r, i) > most ? position_of(r, i) : most;
+    float *host = memory_alloc(n + (size_t)most + 1, sizeof *host), *table = host ? host + n : NULL;
+    bool *mark = memory_zero((size_t)most + 1, sizeof *mark);
+    if (host == NULL || mark == NULL) {
+        free(host);
+        free(mark);
+        return memory_failed(err, "distance factors", n * sizeof *host);
+    }
+    for (int distance = 0; distance <= most; distance++)
+        table[distance] = request->factor(&mark[distance], view, distance);
+    for (int i = 0; i < view->n_rows; i++)
+        for (int j = 0; j < view->n_visual; j++) {
+            int distance = position_of(r, rows[i]) - position_of(r, visual[j]);
+            host[(size_t)i * (size_t)view->n_visual + (size_t)j] = table[abs(distance)];
+            r->marked = r->marked || (distance >= 0 && mark[distance]);
+        }
+    enum status status = backend_floats(out, ops, n, err);
+    if (status == OK)
+        ops->upload(&r->session->compute, *out, host, n * sizeof *host);
+    free(host);
+    free(mark);
+    return status;
+}
+
+/* work.score of the visual tokens from the attention of the layer just run. */
+static enum status score_this_layer(struct view *view, struct score_memory *memory, struct reduction *r,
+                                    const struct cut_point *point, const struct score_request *request,
+                                    const int32_t *visual, struct error *err)
+{
+    struct session *s = r->session;
     struct workspace *w = &s->work;
     const struct ops *ops = s->vlm->ops;
-    int n = run->sequence.n, n_visual = run->sequence.n_visual;
+    int n = r->sequence.n, n_visual = r->sequence.n_visual;
+    int q_first = point->site == SITE_VISION ? n : 0; /* in the tower every row sees every key */
     int32_t *host = memory_alloc((size_t)n, sizeof *host), *rows = index_at(s, INDEX_ROWS);
     if (host == NULL)
         return memory_failed(err, "scoring rows", (size_t)n * sizeof *host);
-    view->n_rows = rows_of(host, run, request->rows);
+    view->n_rows = cut_rows(host, r, request->rows);
+    enum status status = OK;
     ops->upload(&s->compute, rows, host, (size_t)view->n_rows * sizeof *host);
-    struct kv_view kv = kv_view(&s->kv, layer, n);
-    int n_heads = s->vlm->config.text.n_heads;
+    size_t n_rows = (size_t)view->n_rows;
+    if (request->factor)
+        TRY_GOTO(status, factors_upload(&memory->factor, r, view, request, host, visual, err));
+    if (request->by_row)
+        TRY_GOTO(status, backend_floats(&memory->rows, ops, n_rows * (size_t)n_visual, err));
+    if (request->by_head)
+        TRY_GOTO(status, backend_floats(&memory->heads, ops, (size_t)point->n_heads * (size_t)n_visual, err));
     if (request->all_keys) {
+        ENSURE(!request->factor && !request->by_row && !request->by_head);
         int32_t *keys = index_at(s, INDEX_ORDER);
         for (int i = 0; i < n; i++)
             host[i] = i;
         ops->upload(&s->compute, keys, host, (size_t)n * sizeof *host);
-        ops->attention_score(&s->compute, &(struct score_output){.mean = w->scratch}, NULL, w->q, w->lse, &kv,
-                             rows, keys, view->n_rows, n, n, 0, n_heads);
+        ops->attention_score(&s->compute, &(struct score_output){.mean = w->scratch}, NULL, w->q, w->lse,
+                             &point->kv, rows, keys, view->n_rows, n, n, q_first, point->n_heads);
         ops->gather_rows(&s->compute, w->score, w->scratch, view->visual, n_visual, 1);
     } else {
-        ops->attention_score(&s->compute, &(struct score_output){.mean = w->score}, NULL, w->q, w->lse, &kv,
-                             rows, view->visual, view->n_rows, n_visual, n, 0, n_heads);
+        ops->attention_score(
+            &s->compute,
+            &(struct score_output){.mean = w->score, .rows = memory->rows, .heads = memory->heads},
+            memory->factor, w->q, w->lse, &point->kv, rows, view->visual, view->n_rows, n_visual, n, q_first,
+            point->n_heads);
     }
     view->score = w->score;
+    view->score_rows = memory->rows;
+    view->score_heads = memory->heads;
+exit:
     free(host);
-    return OK;
+    return status;
 }
 
-/* ---- acting on a selection ------------------------------------------------------------------ */
-
-/* Host copies of a selection. */
-struct choice {
-    int32_t *block, *kept, *recycled, *group, *centres, *visual;
-};
-
-static enum status choice_download(struct choice *out, struct session *s, const struct selection *selection,
-                                   int n_visual, struct error *err)
+/* The same from the projections of the layer that comes: the last row's query, every token's key. The keys
+ * stay in work.k, unrotated, for the tokens that go on. */
+static enum status score_next_layer(struct view *view, struct reduction *r, const struct cut_point *point,
+                                    const struct score_request *request, struct error *err)
 {
-    size_t n = (size_t)n_visual;
-    out->block = memory_alloc(4 * n, sizeof *out->block);
-    if (out->block == NULL)
-        return memory_failed(err, "selection", 4 * n * sizeof *out->block);
-    out->kept = out->block;
-    out->recycled = out->block + n;
-    out->group = out->block + 2 * n;
-    out->centres = out->block + 3 * n;
-    const struct ops *ops = s->vlm->ops;
-    ops->download(&s->compute, out->kept, selection->kept, (size_t)selection->n_kept * sizeof(int32_t));
-    ops->download(&s->compute, out->recycled, selection->recycled,
-                  (size_t)selection->n_recycled * sizeof(int32_t));
-    ops->download(&s->compute, out->group, selection->group, (size_t)selection->n_recycled * sizeof(int32_t));
-    ops->download(&s->compute, out->centres, selection->centres,
-                  (size_t)selection->n_clusters * sizeof(int32_t));
-    return OK;
-}
-
-/* The new rows: work.next from work.x, and run->spare from run->sequence; then they change places. */
-static enum status rows_move(struct run *run, const struct selection *selection, const struct choice *choice,
-                             struct error *err)
-{
-    struct session *s = run->session;
+    struct session *s = r->session;
     struct workspace *w = &s->work;
+    struct compute *c = &s->compute;
     const struct ops *ops = s->vlm->ops;
-    const struct sequence *old = &run->sequence;
-    struct sequence *new = &run->spare;
-    size_t d = (size_t)s->vlm->config.text.hidden;
-    int32_t *host = memory_alloc((size_t)old->n, sizeof *host), *device = index_at(s, INDEX_ROWS);
-    if (host == NULL)
-        return memory_failed(err, "kept rows", (size_t)old->n * sizeof *host);
+    const struct vlm_config *config = &s->vlm->config;
+    const struct llama_layer *layer = &s->vlm->llama.layers[point->layer + 1];
+    int n = r->sequence.n, n_visual = r->sequence.n_visual, d = config->text.hidden;
+    int h = config->text.head_dim, n_kv_heads = config->text.n_kv_heads, n_heads = config->text.n_heads;
+    size_t key = (size_t)n_kv_heads * (size_t)h;
+    ENSURE(request->rows == ROWS_LAST && point->layer + 1 < config->text.n_layers);
 
-    new->n = new->n_visual = new->text_start = 0;
-    new->n_clusters = old->n_clusters;
-    int n_rows = 0, place = 0, next_kept = 0, before = 0;
-    for (int i = 0; i <= old->n; i++) {
-        if (i == old->text_start) { /* the last visual span ends here: clusters follow it */
-            before = n_rows;
-            for (int g = 0; g < selection->n_clusters; g++) {
-                struct token token = old->tokens[choice->visual[choice->centres[g]]];
-                token.id = -1 - new->n_clusters++;
-                token.size = 0;
-                for (int r = 0; r < selection->n_recycled; r++)
-                    if (choice->group[r] == g)
-                        token.size += old->tokens[choice->visual[choice->recycled[r]]].size;
-                sequence_add(new, token);
-            }
-        }
-        if (i == old->n)
-            break;
-        if (old->tokens[i].kind != TOKEN_TEXT) {
-            bool kept = next_kept < selection->n_kept && choice->kept[next_kept] == place++;
-            if (!kept)
-                continue;
-            next_kept++;
-        }
-        sequence_add(new, old->tokens[i]);
-        host[n_rows++] = i;
+    ops->rms_norm(c, w->h, w->x, layer->input_norm, config->text.eps, n, d);
+    ops->linear(c, w->k, w->h, &layer->k, NULL, n);
+    ops->linear(c, w->q, w->h + (size_t)(n - 1) * (size_t)d, &layer->q, NULL, 1);
+    ops->copy(c, w->v, w->k, (size_t)n * key * sizeof(float));
+    if (!request->unrotated) {
+        int32_t *host = memory_alloc((size_t)n, sizeof *host), *positions = index_at(s, INDEX_POSITIONS);
+        if (host == NULL)
+            return memory_failed(err, "positions", (size_t)n * sizeof *host);
+        for (int i = 0; i < n; i++)
+            host[i] = position_of(r, i);
+        ops->upload(c, positions, host, (size_t)n * sizeof *host);
+        free(host);
+        ops->rope(c, w->v, s->vlm->llama.rope, positions, 0, n, n_kv_heads, h);
+        ops->rope(c, w->q, s->vlm->llama.rope, NULL, position_of(r, n - 1), 1, n_heads, h);
     }
-    ENSURE(next_kept == selection->n_kept);
-
-    ops->upload(&s->compute, device, host, (size_t)n_rows * sizeof *host);
-    ops->gather_rows(&s->compute, w->next, w->x, device, before, (int)d);
-    float *after = w->next + ((size_t)before + (size_t)selection->n_clusters) * d;
-    ops->gather_rows(&s->compute, after, w->x, device + before, n_rows - before, (int)d);
-    if (selection->n_clusters > 0) {
-        for (int i = 0; i < selection->n_recycled; i++)
-            host[i] = choice->visual[choice->recycled[i]];
-        ops->upload(&s->compute, device, host, (size_t)selection->n_recycled * sizeof *host);
-        /* one weight a cluster, as the method gave it, to one a member */
-        float *weight = memory_alloc((size_t)(selection->n_recycled + selection->n_clusters), sizeof *weight);
-        if (weight == NULL) {
-            free(host);
-            return memory_failed(err, "weights", (size_t)selection->n_recycled * sizeof *weight);
-        }
-        float *of_cluster = weight + selection->n_recycled;
-        ops->download(&s->compute, of_cluster, selection->weight,
-                      (size_t)selection->n_clusters * sizeof *weight);
-        for (int i = 0; i < selection->n_recycled; i++)
-            weight[i] = of_cluster[choice->group[i]];
-        ops->upload(&s->compute, w->scratch, weight, (size_t)selection->n_recycled * sizeof *weight);
-        free(weight);
-        ops->merge_rows(&s->compute, w->next + (size_t)before * d, NULL, w->x, device, selection->group,
-                        w->scratch, selection->n_recycled, selection->n_recycled, selection->n_clusters,
-                        (int)d);
+    float *keys = w->v;
+    int n_keys = request->visual_only ? n_visual : n;
+    if (request->visual_only) {
+        ops->gather_rows(c, w->gate, w->v, view->visual, n_visual, (int)key);
+        keys = w->gate;
     }
-    free(host);
-
-    new->text_start = before + selection->n_clusters; /* also where no visual token is left */
-    float *x = w->x;
-    w->x = w->next;
-    w->next = x;
-    struct sequence swap = run->sequence;
-    run->sequence = run->spare;
-    run->spare = swap;
+    /* the next layer's pages are empty yet, and written anew when it runs */
+    TRY(kv_reserve(&s->kv, point->layer + 1, n_keys, err));
+    struct kv_view kv = kv_view(&s->kv, point->layer + 1, n_keys);
+    ops->kv_write(c, &kv, keys, keys, 0, n_keys);
+    if (request->visual_only) {
+        ops->query_score(c, w->score, w->q, &kv, 1, n_heads);
+    } else {
+        ops->query_score(c, w->scratch, w->q, &kv, 1, n_heads);
+        ops->gather_rows(c, w->score, w->scratch, view->visual, n_visual, 1);
+    }
+    view->n_rows = 1;
+    view->score = w->score;
+    r->keys_ready = true;
     return OK;
 }
 
-static int32_t *copy_of(const int32_t *from, int n)
+/* ---- acting --------------------------------------------------------------------------------- */
+
+/* Formula of the scores of one cut (cli: Counting). The next layer's keys of the n_out rows that go on count
+ * in its prefill. */
+static uint64_t score_macs(const struct reduction *r, const struct view *view, int n_in, int n_out,
+                           const struct score_request *request)
 {
-    int32_t *copy = memory_alloc((size_t)n, sizeof *copy);
-    if (copy)
-        memcpy(copy, from, (size_t)n * sizeof *copy);
-    return copy;
+    const struct vlm_config *config = &r->session->vlm->config;
+    uint64_t heads = (uint64_t)view->n_heads * (uint64_t)view->head_dim;
+    bool all_keys = request->all_keys || (request->next_layer && !request->visual_only);
+    uint64_t macs = heads * (uint64_t)view->n_rows * (uint64_t)(all_keys ? n_in : view->n_visual);
+    if (request->next_layer) {
+        uint64_t d = (uint64_t)config->text.hidden,
+                 key = (uint64_t)config->text.n_kv_heads * (uint64_t)config->text.head_dim;
+        macs += d * heads + (uint64_t)(n_in - (r->keys_ready ? n_out : 0)) * d * key;
+    }
+    return macs;
 }
 
-/* The factor of each recycled token: that of its cluster. The caller frees; NULL when memory runs out. */
-static float *weight_of(struct session *s, const struct selection *selection, const struct choice *choice)
+static void score_name(char *out, size_t size, const struct cut_point *point, const char *what)
 {
-    float *weight = memory_alloc((size_t)selection->n_recycled, sizeof *weight),
-          *clusters = memory_alloc((size_t)selection->n_clusters, sizeof *clusters);
-    if (weight && clusters) {
-        s->vlm->ops->download(&s->compute, clusters, selection->weight,
-                              (size_t)selection->n_clusters * sizeof *clusters);
-        for (int i = 0; i < selection->n_recycled; i++)
-            weight[i] = clusters[choice->group[i]];
-    } else {
-        free(weight);
-        weight = NULL;
-    }
-    free(clusters);
-    return weight;
+    if (point->site == SITE_VISION)
+        snprintf(out, size, "vision.%d.%s", point->layer, what);
+    else
+        snprintf(out, size, "decoder.%d.%s", point->layer, what);
 }
 
-/* Keeps what happened for traces and parity. Called before the sequence moves on. */
-static enum status record_keep(struct run *run, const struct view *view, const struct selection *selection,
-                               const struct choice *choice, enum score_rows rows, struct error *err)
+static enum status selection_take(struct cut_result *out, struct reduction *r, const struct view *view,
+                                  const struct selection *selection, enum score_rows rows,
+                                  const int32_t *visual, struct error *err)
 {
-    struct answer *answer = run->answer;
-    if (answer->n_records == run->records_room) {
-        int room = run->records_room ? 2 * run->records_room : 4;
-        struct cut_record *grown = memory_grow(answer->records, (size_t)room, sizeof *grown);
-        if (grown == NULL)
-            return memory_failed(err, "cut records", (size_t)room * sizeof *grown);
-        answer->records = grown;
-        run->records_room = room;
-    }
-    struct cut_record *r = &answer->records[answer->n_records++];
-    *r = (struct cut_record){.site = view->layer == LAYER_BEFORE ? SITE_BEFORE : SITE_DECODER,
-                             .image = -1,
-                             .layer = view->layer,
-                             .n_in = view->n_visual,
-                             .n_kept = selection->n_kept,
-                             .n_recycled = selection->n_recycled,
-                             .n_clusters = selection->n_clusters,
-                             .rank = selection->rank};
-    r->kept = copy_of(choice->kept, r->n_kept);
-    r->recycled = copy_of(choice->recycled, r->n_recycled);
-    r->cluster_of = copy_of(choice->group, r->n_recycled);
-    r->centres = copy_of(choice->centres, r->n_clusters);
-    r->ids_in = memory_alloc((size_t)r->n_in, sizeof *r->ids_in);
-    r->weight = weight_of(run->session, selection, choice);
-    if (!r->kept || !r->recycled || !r->cluster_of || !r->weight || !r->centres || !r->ids_in)
-        return memory_failed(err, "cut record", (size_t)r->n_in * sizeof(int32_t));
-    for (int j = 0; j < r->n_in; j++)
-        r->ids_in[j] = run->sequence.tokens[choice->visual[j]].id;
-    if (rows == ROWS_CHOSEN) {
-        r->n_raters = run->n_rater_rows;
-        r->raters = copy_of(run->rater_rows, run->n_rater_rows);
-    } else if (rows == ROWS_TEXT || rows == ROWS_LAST) {
-        int n_text = run->sequence.n - run->sequence.text_start;
-        r->n_raters = rows == ROWS_TEXT ? n_text : 1;
-        r->raters = memory_alloc((size_t)r->n_raters, sizeof *r->raters);
-        for (int i = 0; r->raters && i < r->n_raters; i++)
-            r->raters[i] = rows == ROWS_TEXT ? i : n_text - 1;
-    } else {
-        r->n_raters = rows == ROWS_ALL ? -1 : 0;
-    }
-    if (r->n_raters > 0 && r->raters == NULL)
-        return memory_failed(err, "raters", (size_t)r->n_raters * sizeof(int32_t));
-    if (view->score) {
-        r->score = memory_alloc((size_t)r->n_in, sizeof *r->score);
-        if (r->score == NULL)
-            return memory_failed(err, "scores", (size_t)r->n_in * sizeof(float));
-        run->session->vlm->ops->download(&run->session->compute, r->score, view->score,
-                                         (size_t)r->n_in * sizeof(float));
-    }
-    return OK;
-}
-
-/* Formulas of the ledger for one cut: score rows, distances, merging. */
-static uint64_t cut_macs(const struct run *run, const struct view *view, const struct score_request *request,
-                         const struct selection *selection)
-{
-    const struct vlm_config *config = &run->session->vlm->config;
-    uint64_t query = (uint64_t)config->text.n_heads * (uint64_t)config->text.head_dim,
-             d = (uint64_t)config->text.hidden;
-    uint64_t keys = (uint64_t)(request->all_keys ? view->sequence->n : view->n_visual),
-             n = (uint64_t)selection->n_recycled;
-    return query * (uint64_t)view->n_rows * keys + (selection->n_clusters > 0 ? n * n * d + n * d : 0);
-}
-
-static enum status cut_act(struct run *run, struct view *view, const struct score_request *request,
-                           struct selection *selection, int32_t *visual, struct error *err)
-{
-    struct session *s = run->session;
-    const struct tap *tap = run->question->tap;
-    int layer = view->layer;
-    char name[64];
-    double start = clock_ms();
-    s->compute.macs = 0;
-    if (request->rows != ROWS_NONE) {
-        TRY(score_tokens(view, run, request, layer, err));
-        snprintf(name, sizeof name, "decoder.%d.score", layer);
-        TRY(tap_give(tap, s, name, view->score, 0, view->n_visual, 1, err));
-    }
-    TRY(run->method->reducer->select(selection, view, err));
-    if (selection->skip)
-        return OK;
-    struct choice choice = {.visual = visual};
-    TRY(choice_download(&choice, s, selection, view->n_visual, err));
-    uint64_t macs = cut_macs(run, view, request, selection);
+    struct choice choice;
+    TRY(choice_download(&choice, r->session, selection, visual, view->n_visual, err));
     enum status status = OK;
-    if (run->question->want_records)
-        status = record_keep(run, view, selection, &choice, request->rows, err);
-    if (status == OK)
-        status = rows_move(run, selection, &choice, err);
-    free(choice.block);
-    TRY(status);
-    select_count(run, layer, start, macs);
-    snprintf(name, sizeof name, "decoder.%d.reduced", layer);
-    return tap_give(tap, s, name, s->work.x, 0, run->sequence.n, s->vlm->config.text.hidden, err);
+    if (r->want_records)
+        TRY_GOTO(status, record_keep(r, view, selection, &choice, rows, err));
+    out->cut = true;
+    out->n_in = view->n_visual;
+    out->kept = selection->n_kept - (selection->in_place ? selection->n_clusters : 0);
+    out->clusters = selection->n_clusters;
+    out->recycled = choice.n_into;
+    out->dropped = out->n_in - out->kept - out->recycled;
+    if (selection->n_recycled > 0)
+        out->macs += (uint64_t)choice.n_sources * (uint64_t)view->hidden_size;
+    TRY_GOTO(status, rows_move(r, selection, &choice, view->hidden_size, err));
+exit:
+    choice_free(&choice);
+    return status;
 }
 
-enum status cut_apply(struct run *run, int layer, struct error *err)
+static enum status cut_act(struct cut_result *out, struct score_memory *memory, struct reduction *r,
+                           const struct cut_point *point, struct plan_cut *cut, const int32_t *visual,
+                           struct error *err)
 {
-    const struct plan_cut *cut = cut_at(run, layer);
-    if (cut == NULL)
-        return OK;
-    run->next_cut++;
-    struct session *s = run->session;
-    int32_t *visual;
-    TRY(visual_upload(&visual, run, err));
-    struct view view = view_of(run, layer, cut);
-    struct score_request request = run->method->reducer->score(run->method, cut);
+    struct session *s = r->session;
+    const struct reducer *reducer = r->method->reducer;
+    struct score_request request = reducer->score(r->method, cut);
+    struct view view = view_of(r, point, cut);
     struct selection selection = {.order = index_at(s, INDEX_ORDER),
                                   .kept = index_at(s, INDEX_KEPT),
                                   .recycled = index_at(s, INDEX_RECYCLED),
                                   .group = index_at(s, INDEX_GROUP),
                                   .centres = index_at(s, INDEX_CENTRES),
-                                  .weight = s->work.lse, /* free once the scores are there */
+                                  .weight = s->work.weight,
+                                  .own = s->work.own,
+                                  .room = INDEX_ROOM * s->work.n_rows,
                                   .rank = -1};
-    enum status status = cut_act(run, &view, &request, &selection, visual, err);
-    free(visual);
-    TRY(status);
-    if (layer >= 0 && !selection.skip) {
-        struct ledger_layer *row = &run->answer->ledger.layers[layer];
-        row->cut = true;
-        row->kept = selection.n_kept;
-        row->recycled = selection.n_recycled;
-        row->clusters = selection.n_clusters;
-        row->dropped = view.n_visual - selection.n_kept - selection.n_recycled;
-        row->raters = request.rows == ROWS_NONE ? -1 : view.n_rows;
-        row->rank = selection.rank;
+    int n_in = r->sequence.n;
+    char name[64];
+    if (request.rows != ROWS_NONE && request.next_layer)
+        TRY(score_next_layer(&view, r, point, &request, err));
+    else if (request.rows != ROWS_NONE)
+        TRY(score_this_layer(&view, memory, r, point, &request, visual, err));
+    if (cut->adaptive) {
+        TRY(reducer->adapt(cut, &selection, &view, err));
+        selection.skip = cut->keep >= view.n_visual;
     }
-    return OK;
+    if (!selection.skip)
+        TRY(reducer->select(&selection, &view, err));
+    const float *score = selection.score ? selection.score : view.score;
+    score_name(name, sizeof name, point, "score");
+    if (score)
+        TRY(tap_give(r->tap, s, name, score, 0, view.n_visual, 1, err));
+    out->raters = request.rows == ROWS_NONE ? -1 : view.n_rows;
+    out->rank = selection.rank;
+    r->rank_ms += selection.rank_ms;
+    out->macs += selection.macs;
+    if (!selection.skip)
+        TRY(selection_take(out, r, &view, &selection, request.rows, visual, err));
+    if (request.rows != ROWS_NONE)
+        out->macs += score_macs(r, &view, n_in, r->sequence.n, &request);
+    if (r->keys_ready && selection.skip)
+        r->keys_macs = (uint64_t)n_in * (uint64_t)point->d * (uint64_t)s->vlm->config.text.n_kv_heads *
+                       (uint64_t)s->vlm->config.text.head_dim;
+    score_name(name, sizeof name, point, "reduced");
+    return selection.skip ? OK : tap_give(r->tap, s, name, s->work.x, 0, r->sequence.n, point->d, err);
 }
 
-/* Head-mean attention of the text after the last image to the visual tokens; outside of what is counted. */
-enum status attention_record(struct run *run, int layer, struct error *err)
+enum status cut_apply(struct cut_result *out, struct reduction *r, const struct cut_point *point,
+                      struct error *err)
 {
-    struct session *s = run->session;
-    struct answer *answer = run->answer;
-    const struct ops *ops = s->vlm->ops;
-    int n = run->sequence.n, n_visual = run->sequence.n_visual, n_text = n - run->sequence.text_start;
-    if (n_visual == 0 || n_text == 0)
+    *out = (struct cut_result){.raters = -1, .rank = -1};
+    struct plan_cut *cut = cut_at(r, point->site, point->layer);
+    if (cut == NULL)
         return OK;
-    size_t n_floats = (size_t)n_visual * (size_t)n_text;
-    struct attention_record *grown =
-        memory_grow(answer->attention, (size_t)answer->n_attention + 1, sizeof *answer->attention);
-    int32_t *host = memory_alloc((size_t)n, sizeof *host);
-    float *matrix = ops->alloc(n_floats * sizeof(float)), *data = memory_alloc(n_floats, sizeof *data);
-    if (grown)
-        answer->attention = grown;
-    if (grown == NULL || host == NULL || matrix == NULL || data == NULL) {
-        free(host);
-        ops->release(matrix);
-        free(data);
-        return memory_failed(err, "attention record", n_floats * sizeof(float));
-    }
-    int n_rows = rows_of(host, run, ROWS_TEXT);
-    ops->upload(&s->compute, index_at(s, INDEX_ROWS), host, (size_t)n_rows * sizeof *host);
-    sequence_visual(host, &run->sequence);
-    ops->upload(&s->compute, index_at(s, INDEX_VISUAL), host, (size_t)n_visual * sizeof *host);
-    struct kv_view kv = kv_view(&s->kv, layer, n);
-    ops->attention_score(&s->compute, &(struct score_output){.rows = matrix}, NULL, s->work.q, s->work.lse,
-                         &kv, index_at(s, INDEX_ROWS), index_at(s, INDEX_VISUAL), n_rows, n_visual, n, 0,
-                         s->vlm->config.text.n_heads);
-    ops->download(&s->compute, data, matrix, n_floats * sizeof(float));
-    ops->release(matrix);
-    free(host);
-    answer->attention[answer->n_attention++] =
-        (struct attention_record){.layer = layer, .rows = n_rows, .cols = n_visual, .data = data};
-    return OK;
+    r->next_cut++;
+    struct session *s = r->session;
+    double start = clock_ms();
+    int32_t *visual;
+    TRY(visual_upload(&visual, r, err));
+    struct score_memory memory = {0};
+    uint64_t stage = s->compute.macs; /* of the stage that the cut stands in */
+    s->compute.macs = 0;
+    enum status status = cut_act(out, &memory, r, point, cut, visual, err);
+    score_memory_free(&memory, s->vlm->ops);
+    free(visual);
+    r->macs += out->macs;
+    r->macs_counted += s->compute.macs - r->keys_macs; /* keys that the next layer does not compute again */
+    s->compute.macs = stage;
+    r->ms += clock_ms() - start;
+    return status;
 }

@@ -22,7 +22,7 @@ struct image {
     uint8_t *rgb; /* [height, width, 3], owned; image_free */
 };
 
-enum image_mode { IMAGE_MODE_CROP, IMAGE_MODE_PAD };
+enum image_mode { IMAGE_MODE_FROM_FILE, IMAGE_MODE_CROP, IMAGE_MODE_PAD };
 
 /* preprocessor_config.json with CLIPImageProcessor's defaults. */
 struct processor {

@@ -34,6 +34,8 @@ struct ledger {
     uint64_t macs_paper;             /* Σ n(2dHh + 2dH_kv h) + 2n²Hh + 3ndm, last prefill */
     uint64_t kv_bytes_live, kv_bytes_alloc, kv_bytes_reserved, kv_bytes_end, kv_visual_bytes;
     double preprocess_ms, vision_ms, project_ms, prefill_ms, select_ms, head_ms, ttft_ms, decode_ms, total_ms;
+    double rank_ms;  /* of select_ms: singular values */
+    bool marked;     /* SparseVLM plus: the gravity correction reached its floor in this sample */
     int n_generated; /* ids, the eos too, all turns */
     int n_decode_steps;
 };

@@ -85,7 +85,7 @@ void llama_free(struct llama *llama, const struct vlm *vlm)
 }
 
 void llama_layer(struct session *session, int l, int n, const int32_t *positions, int first_position,
-                 float *lse)
+                 bool keys_ready, float *lse)
 {
     const struct vlm *vlm = session->vlm;
     const struct vlm_config *config = &vlm->config;
@@ -100,7 +100,8 @@ void llama_layer(struct session *session, int l, int n, const int32_t *positions
 
     ops->rms_norm(c, w->h, w->x, layer->input_norm, config->text.eps, n, d);
     ops->linear(c, w->q, w->h, &layer->q, NULL, n);
-    ops->linear(c, w->k, w->h, &layer->k, NULL, n);
+    if (!keys_ready)
+        ops->linear(c, w->k, w->h, &layer->k, NULL, n);
     ops->linear(c, w->v, w->h, &layer->v, NULL, n);
     ops->rope(c, w->q, vlm->llama.rope, positions, first_position, n, n_heads, h);
     ops->rope(c, w->k, vlm->llama.rope, positions, first_position, n, n_kv_heads, h);

@@ -4,13 +4,14 @@
 
 #include "reducer.h"
 
-extern const struct reducer reducer_vanilla, reducer_sparsevlm, reducer_fastv, reducer_random;
+extern const struct reducer reducer_vanilla, reducer_sparsevlm, reducer_fastv, reducer_pdrop, reducer_tome,
+    reducer_visionzip, reducer_divprune, reducer_random, reducer_uniform, reducer_center, reducer_top,
+    reducer_bottom, reducer_pool, reducer_downsample, reducer_replay;
 
 static const struct reducer *const sources[] = {
-    &reducer_vanilla,
-    &reducer_sparsevlm,
-    &reducer_fastv,
-    &reducer_random,
+    &reducer_vanilla,   &reducer_sparsevlm, &reducer_fastv,  &reducer_pdrop,      &reducer_tome,
+    &reducer_visionzip, &reducer_divprune,  &reducer_random, &reducer_uniform,    &reducer_center,
+    &reducer_top,       &reducer_bottom,    &reducer_pool,   &reducer_downsample, &reducer_replay,
 };
 
 enum { N_REDUCERS = sizeof sources / sizeof *sources };
@@ -70,10 +71,28 @@ static double no_macs(const struct plan *plan, const struct method *method, cons
     return 0;
 }
 
-static const char *no_shadow(const struct method *method)
+static int no_curve(struct real_cut *out, const struct method *method, const struct plan_input *input,
+                    double x)
+{
+    (void)out;
+    (void)method;
+    (void)input;
+    (void)x;
+    return 0;
+}
+
+static const char *no_default(const struct method *method, const char *name)
 {
     (void)method;
+    (void)name;
     return NULL;
+}
+
+static bool no_shadow(struct method *out, const struct method *method)
+{
+    (void)out;
+    (void)method;
+    return false;
 }
 
 static enum status no_rows(int32_t *rows, int *n_rows, const struct view *view, struct error *err)
@@ -90,6 +109,46 @@ static struct score_request no_score(const struct method *method, const struct p
     (void)method;
     (void)cut;
     return (struct score_request){.rows = ROWS_NONE};
+}
+
+static enum status no_tower_plan(struct plan *out, const struct method *method,
+                                 const struct plan_input *input, int image, int budget, struct error *err)
+{
+    (void)out;
+    (void)method;
+    (void)input;
+    (void)image;
+    (void)budget;
+    (void)err;
+    return OK;
+}
+
+static bool compact_positions(const struct method *method)
+{
+    (void)method;
+    return false;
+}
+
+static struct tower_options plain_tower(const struct method *method)
+{
+    (void)method;
+    return (struct tower_options){0};
+}
+
+static void full_grid(struct patch_grid *out, const struct method *method, const struct plan_input *input,
+                      int budget)
+{
+    (void)method;
+    (void)budget;
+    *out = (struct patch_grid){input->grid_rows, input->grid_cols};
+}
+
+static enum status no_adapt(struct plan_cut *cut, struct selection *out, const struct view *view,
+                            struct error *err)
+{
+    (void)out;
+    return fail(err, BAD_INPUT, "method %s leaves the count after layer %d open and does not fill it in",
+                view->method->reducer->name, cut->layer);
 }
 
 static enum status no_selection(struct selection *out, const struct view *view, struct error *err)
@@ -114,8 +173,16 @@ static void fill(void)
         FILL(plan_official, no_official);
         FILL(plan_steps, no_steps);
         FILL(plan_step, no_step);
+        FILL(plan_curve, no_curve);
         FILL(plan_select_macs, no_macs);
+        FILL(resolve, no_default);
+        FILL(plan_tower, no_tower_plan);
+        FILL(original_positions, compact_positions);
         FILL(shadows, no_shadow);
+        FILL(tower, plain_tower);
+        FILL(tower_grid, full_grid);
+        FILL(adapt, no_adapt);
+        FILL(counts, "keep");
         FILL(choose_rows, no_rows);
         FILL(score, no_score);
         FILL(select, no_selection);

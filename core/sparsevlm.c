@@ -1,10 +1,18 @@
-/* SparseVLM (Zhang et al., ICML 2025, arXiv 2410.04417), the fixed schedules of the published code (v1.5).
+/* SparseVLM (Zhang et al., ICML 2025, arXiv 2410.04417).
  *
  *   before layer 0   text raters: S = E_v·E_tᵀ, softmax over the text, mean over the image; those above the
- * mean after layer l    priority p = mean over heads and raters of their attention to each visual token (eq.
- * 3, 6) of 2, 6, 15      the k of largest p stay in order                                        (k: official
- * table) the best tau of the dropped are recycled: DPC-KNN clusters of their hidden states, one token a
- * cluster, put behind the kept ones                                      (section 3.3)
+ *                    mean                                                                       (eq. 5, 6)
+ *   after layer l    priority p = mean over heads and raters of their attention to each visual token (eq. 3)
+ *   of 2, 6, 15      the k of largest p stay in order
+ *                    the best tau of the dropped are recycled: DPC-KNN clusters of their hidden states, one
+ *                    token a cluster, put behind the kept ones                               (section 3.3)
+ *
+ * How many stay is what the versions differ in (`mode`):
+ *   v1.5    a fixed table of the published code
+ *   paper   eq. 7: N = λ·(V − rank P) are deleted, P [raters, V] the head mean of the raters' attention
+ *   v1.0    rank·scale + bias are kept, the code of the first preprint
+ *   plus    another table (code v2.0); attention is divided by what rotary positions alone would give, only
+ *           the heads that look at the picture most score, nothing is recycled, ids are kept
  *
  * Where paper and code differ the code is followed (docs/methods.md).
  */
@@ -14,14 +22,15 @@
 #include <string.h>
 
 #include "memory.h"
-#include "reducer.h"
+#include "vlm.h"
 
 static const struct param sparsevlm_params[] = {
     {.name = "mode",
      .type = PARAM_CHOICE,
      .fallback = "v1.5",
-     .choices = "v1.5",
-     .doc = "v1.5: fixed schedule of the published code"},
+     .choices = "v1.5|v1.0|paper|plus",
+     .doc = "v1.5: fixed schedule of the published code; v1.0: keep rank * scale + bias; paper: eq. 7; plus: "
+            "code v2.0. v1.0 and paper depend on the data and take no budget"},
     {.name = "raters",
      .type = PARAM_CHOICE,
      .fallback = "select",
@@ -39,7 +48,7 @@ static const struct param sparsevlm_params[] = {
      .type = PARAM_CHOICE,
      .fallback = "on",
      .choices = "on|off",
-     .doc = "token recycling"},
+     .doc = "token recycling; off for plus unless said otherwise"},
     {.name = "tau",
      .type = PARAM_REAL,
      .fallback = "0.3",
@@ -74,13 +83,45 @@ static const struct param sparsevlm_params[] = {
      .fallback = "2,6,15",
      .low = 0,
      .high = 1023,
-     .doc = "cut after these decoder layers"},
+     .doc = "cut after these decoder layers; for v1.0 2,6,15,19 unless said otherwise"},
     {.name = "keep",
      .type = PARAM_COUNTS,
      .low = 0,
      .high = 1e6,
      .doc = "tokens kept at each cut, before clusters; default: from the budget"},
     PARAM_ROWS_DROPPING("compact"),
+    {.name = "lambda",
+     .type = PARAM_REAL,
+     .fallback = "0.5",
+     .low = 0,
+     .high = 1,
+     .low_open = true,
+     .doc = "paper: N = int(lambda (V - rank)) are dropped"},
+    {.name = "rank_tol",
+     .type = PARAM_REAL,
+     .fallback = "0",
+     .low = 0,
+     .high = 1,
+     .doc = "singular values above this share of the largest count; 0: max(rows, cols) 2^-23"},
+    {.name = "rank_by",
+     .type = PARAM_CHOICE,
+     .fallback = "svd",
+     .choices = "svd|gram",
+     .doc = "singular values of P, or roots of the eigenvalues of P P^T (f64)"},
+    {.name = "scale",
+     .type = PARAM_REAL,
+     .fallback = "13.5",
+     .low = 0,
+     .high = 1e6,
+     .doc = "v1.0: int(rank scale + bias) are kept"},
+    {.name = "bias", .type = PARAM_REAL, .fallback = "0", .low = -1e6, .high = 1e6, .doc = "v1.0"},
+    {.name = "heads",
+     .type = PARAM_COUNT,
+     .fallback = "14",
+     .low = 1,
+     .high = 1e6,
+     .choices = "half",
+     .doc = "plus: how many heads score, those with the largest sums; more than there are: all"},
     {.name = "no_rater",
      .type = PARAM_CHOICE,
      .fallback = "text",
@@ -88,51 +129,118 @@ static const struct param sparsevlm_params[] = {
      .doc = "where no text token is above the threshold: all text scores, or no cut"},
 };
 
+/* ---- what the mode decides ------------------------------------------------------------------ */
+
+enum mode { MODE_V15, MODE_V10, MODE_PAPER, MODE_PLUS };
+
+static enum mode mode_of(const struct method *method)
+{
+    return (enum mode)param_get(&method->params, "mode")->choice;
+}
+
+static bool recycles(const struct method *method)
+{
+    if (mode_of(method) == MODE_PLUS && !param_get(&method->params, "recycle")->given)
+        return false;
+    return param_is(&method->params, "recycle", "on");
+}
+
+static bool original_positions(const struct method *method)
+{
+    return mode_of(method) == MODE_PLUS;
+}
+
+static int layers_of(int *out, const struct method *method)
+{
+    const struct param_value *layers = param_get(&method->params, "layers");
+    int n = layers->n;
+    for (int i = 0; i < n; i++)
+        out[i] = (int)layers->list[i];
+    if (mode_of(method) == MODE_V10 && !layers->given)
+        out[n++] = 19;
+    return n;
+}
+
+static const char *resolve(const struct method *method, const char *name)
+{
+    if (strcmp(name, "recycle") == 0 && mode_of(method) == MODE_PLUS)
+        return "off";
+    if (strcmp(name, "layers") == 0 && mode_of(method) == MODE_V10)
+        return "2,6,15,19";
+    return NULL;
+}
+
 /* ---- counts --------------------------------------------------------------------------------- */
 
 enum { N_STAGES_OFFICIAL = 3, N_OFFICIAL = 4 };
-static const struct {
+struct official {
     int budget, keep[N_STAGES_OFFICIAL];
-} official[N_OFFICIAL] = {
+};
+static const struct official official_v15[N_OFFICIAL] = {
     {192, {300, 200, 110}}, {128, {303, 110, 36}}, {96, {238, 48, 26}}, {64, {66, 30, 17}}};
+static const struct official official_plus[N_OFFICIAL] = {
+    {192, {300, 200, 118}}, {128, {238, 108, 60}}, {96, {246, 54, 28}}, {64, {66, 34, 20}}};
+
+static const struct official *official_of(const struct method *method)
+{
+    return mode_of(method) == MODE_PLUS ? official_plus : official_v15;
+}
+
+static double tau_of(const struct method *method)
+{
+    return recycles(method) ? param_real(&method->params, "tau") : -1;
+}
 
 static void plan_keeps(struct plan *out, const struct method *method, const struct plan_input *input,
                        const int *keep)
 {
-    const struct param_value *layers = param_get(&method->params, "layers");
-    bool recycle = param_is(&method->params, "recycle", "on");
-    double tau = recycle ? param_real(&method->params, "tau") : -1,
-           theta = param_real(&method->params, "theta");
-    int n = input->n_visual;
-    for (int i = 0; i < layers->n; i++)
-        n = plan_cut(out, (int)layers->list[i], keep[i], n, tau, theta, input->n_layers);
+    int layers[PARAM_LIST_MAX], n_layers = layers_of(layers, method), n = input->n_visual;
+    for (int i = 0; i < n_layers; i++)
+        n = plan_cut(out, layers[i], keep[i], n, tau_of(method), param_real(&method->params, "theta"),
+                     input->n_layers);
 }
 
 static enum status layers_check(const struct method *method, int n_counts, const char *what,
                                 struct error *err)
 {
-    const struct param_value *layers = param_get(&method->params, "layers");
-    if (layers->n != n_counts)
+    int layers[PARAM_LIST_MAX], n_layers = layers_of(layers, method);
+    if (n_layers != n_counts)
         return fail(err, BAD_INPUT,
                     "method sparsevlm: %d layers but %s has %d counts; give keep with one count a layer",
-                    layers->n, what, n_counts);
+                    n_layers, what, n_counts);
     return OK;
+}
+
+static bool depends_on_data(const struct method *method)
+{
+    return mode_of(method) == MODE_PAPER || mode_of(method) == MODE_V10;
 }
 
 static bool has_counts(const struct method *method)
 {
-    return params_has(&method->params, "keep");
+    return params_has(&method->params, "keep") || depends_on_data(method);
 }
 
 static enum status plan_counts(struct plan *out, const struct method *method, const struct plan_input *input,
                                struct error *err)
 {
     const struct param_value *given = param_get(&method->params, "keep");
+    int counts[PARAM_LIST_MAX];
+    if (depends_on_data(method)) {
+        if (given->present)
+            return fail(err, BAD_INPUT,
+                        "method sparsevlm: mode %s finds its counts from the rank; leave keep away, or use "
+                        "mode v1.5",
+                        mode_of(method) == MODE_PAPER ? "paper" : "v1.0");
+        int n_layers = layers_of(counts, method);
+        for (int i = 0; i < n_layers; i++)
+            plan_cut_adaptive(out, counts[i], input->n_layers);
+        return OK;
+    }
     TRY(layers_check(method, given->n, "keep", err));
-    int keep[PARAM_LIST_MAX];
     for (int i = 0; i < given->n; i++)
-        keep[i] = (int)given->list[i];
-    plan_keeps(out, method, input, keep);
+        counts[i] = (int)given->list[i];
+    plan_keeps(out, method, input, counts);
     return OK;
 }
 
@@ -142,25 +250,26 @@ static enum status plan_official(struct plan *out, const struct method *method,
     TRY(layers_check(method, N_STAGES_OFFICIAL, "the official table", err));
     int key = (int)floor(576 * budget / input->n_visual + 0.5);
     for (int t = 0; t < N_OFFICIAL; t++) {
-        if (official[t].budget != key)
+        const struct official *row = &official_of(method)[t];
+        if (row->budget != key)
             continue;
         int keep[N_STAGES_OFFICIAL];
         for (int i = 0; i < N_STAGES_OFFICIAL; i++)
-            keep[i] = (int)((int64_t)official[t].keep[i] * input->n_visual / 576);
+            keep[i] = (int)((int64_t)row->keep[i] * input->n_visual / 576);
         plan_keeps(out, method, input, keep);
         return OK;
     }
     return fail(err, BAD_INPUT,
                 "method sparsevlm has no official schedule for %g of %d visual tokens (%d of 576); there are "
-                "192, 128, 96 and "
-                "64 of 576; use match tokens_in for any budget",
+                "192, 128, 96 and 64 of 576; use match tokens_in for any budget",
                 budget, input->n_visual, key);
 }
 
 /* The family of `match`: every cut of the nearest official table times f, rounded. Steps of f: 0, and each
  * (m + ½)/table_j up to V/table_0, at which one count changes; f = (2m + 1)/(2 table_j) keeps all exact. */
-static const int *nearest_table(const struct plan_input *input, double budget)
+static const int *nearest_table(const struct method *method, const struct plan_input *input, double budget)
 {
+    const struct official *official = official_of(method);
     double key = 576 * budget / input->n_visual;
     int best = 0;
     for (int t = 1; t < N_OFFICIAL; t++)
@@ -176,16 +285,17 @@ static int steps_of(const struct plan_input *input, const int *table, int j)
 
 static int plan_steps(const struct method *method, const struct plan_input *input, double budget)
 {
-    if (param_get(&method->params, "layers")->n != N_STAGES_OFFICIAL)
+    int layers[PARAM_LIST_MAX];
+    if (layers_of(layers, method) != N_STAGES_OFFICIAL)
         return 0;
-    const int *table = nearest_table(input, budget);
+    const int *table = nearest_table(method, input, budget);
     return 1 + steps_of(input, table, 0) + steps_of(input, table, 1) + steps_of(input, table, 2);
 }
 
 static void plan_step(struct plan *out, double *size, const struct method *method,
                       const struct plan_input *input, double budget, int step)
 {
-    const int *table = nearest_table(input, budget);
+    const int *table = nearest_table(method, input, budget);
     int64_t numerator = 0, denominator = 1; /* f */
     int m = step - 1;
     for (int j = 0; j < N_STAGES_OFFICIAL && m >= 0; j++) {
@@ -222,13 +332,13 @@ static double plan_select_macs(const struct plan *plan, const struct method *met
     return sum;
 }
 
-/* ---- at work -------------------------------------------------------------------------------- */
+/* ---- raters --------------------------------------------------------------------------------- */
 
 static enum status choose_rows(int32_t *rows, int *n_rows, const struct view *view, struct error *err)
 {
     const struct params *params = &view->method->params;
     const struct ops *ops = view->compute->ops;
-    int n_text = view->n_text_after;
+    int n_text = view->n_text;
     *n_rows = 0;
     if (n_text == 0)
         return OK;
@@ -257,13 +367,110 @@ static enum status choose_rows(int32_t *rows, int *n_rows, const struct view *vi
     return OK;
 }
 
+/* ---- priority ------------------------------------------------------------------------------- */
+
+/* plus: g(Δ) = (2/√d)·Σ_{j<d/2} cos(Δ·θ^{−2j/d}), the product of all-ones queries and keys rotated to
+ * positions Δ apart, from below by √d/16; attention is divided by it. */
+static float gravity(bool *mark, const struct view *view, int distance)
+{
+    int d = view->head_dim;
+    double sum = 0, floor_of_g = sqrt(d) / 16;
+    for (int j = 0; j < d / 2; j++)
+        sum +=
+            cos(distance / view->config->text.rope_scale * pow(view->config->text.rope_theta, -2.0 * j / d));
+    double g = 2 / sqrt(d) * sum;
+    *mark = g < floor_of_g;
+    return (float)(1 / (*mark ? floor_of_g : g));
+}
+
 static struct score_request score(const struct method *method, const struct plan_cut *cut)
 {
-    (void)cut;
+    bool plus = mode_of(method) == MODE_PLUS;
     return (struct score_request){.rows = param_is(&method->params, "raters", "select") ? ROWS_CHOSEN
                                           : param_is(&method->params, "raters", "text") ? ROWS_TEXT
-                                                                                        : ROWS_ALL};
+                                                                                        : ROWS_ALL,
+                                  .by_row = cut->adaptive,
+                                  .by_head = plus,
+                                  .factor = plus ? gravity : NULL};
 }
+
+/* How many heads score. */
+static int heads_of(const struct view *view)
+{
+    const struct param_value *heads = param_get(&view->method->params, "heads");
+    int n = heads->choice >= 0 ? view->n_heads / 2 : (int)heads->real;
+    return n < 1 ? 1 : n < view->n_heads ? n : view->n_heads;
+}
+
+/* plus: the mean over the heads whose attention to the picture, corrected, sums to most. */
+static enum status score_by_heads(float *out, const struct view *view, struct error *err)
+{
+    size_t n = (size_t)view->n_visual, n_heads = (size_t)view->n_heads;
+    float *heads = memory_alloc(n * n_heads, sizeof *heads);
+    double *sum = memory_zero(n_heads, sizeof *sum);
+    if (heads == NULL || sum == NULL) {
+        free(heads);
+        free(sum);
+        return memory_failed(err, "scores by head", n * n_heads * sizeof *heads);
+    }
+    view->compute->ops->download(view->compute, heads, view->score_heads, n * n_heads * sizeof *heads);
+    for (size_t h = 0; h < n_heads; h++)
+        for (size_t j = 0; j < n; j++)
+            sum[h] += (double)heads[h * n + j];
+    int n_chosen = heads_of(view);
+    double *mean = memory_zero(n, sizeof *mean);
+    enum status status = mean ? OK : memory_failed(err, "scores", n * sizeof *mean);
+    for (int k = 0; k < n_chosen && status == OK; k++) {
+        size_t best = 0;
+        for (size_t h = 1; h < n_heads; h++)
+            if (sum[h] > sum[best])
+                best = h;
+        sum[best] = -INFINITY; /* taken */
+        for (size_t j = 0; j < n; j++)
+            mean[j] += (double)heads[best * n + j];
+    }
+    for (size_t j = 0; j < n && status == OK; j++)
+        out[j] = (float)(mean[j] / n_chosen);
+    free(mean);
+    free(heads);
+    free(sum);
+    return status;
+}
+
+/* ---- adaptive counts ------------------------------------------------------------------------ */
+
+/* paper: eq. 7 with N truncated; v1.0: rank·scale + bias. What the rule would make more than V − 1 or less
+ * than 1 is no cut or one token (docs/methods.md). */
+static enum status adapt(struct plan_cut *cut, struct selection *out, const struct view *view,
+                         struct error *err)
+{
+    const struct method *method = view->method;
+    const struct params *params = &method->params;
+    struct compute *c = view->compute;
+    int n = view->n_visual, n_rows = view->n_rows;
+    bool gram = param_is(params, "rank_by", "gram");
+    double start = clock_ms();
+    out->rank = c->ops->rank(c, view->score_rows, n_rows, n, param_real(params, "rank_tol"), gram);
+    out->rank_ms = clock_ms() - start;
+    if (out->rank < 0)
+        return fail(err, BAD_INPUT,
+                    "the attention of decoder layer %d holds values that are no numbers; are the weights "
+                    "damaged?",
+                    view->layer);
+    uint64_t rows = (uint64_t)n_rows, cols = (uint64_t)n;
+    out->macs += gram ? rows * rows * cols + rows * rows * rows : rows * cols * (rows < cols ? rows : cols);
+    double keep = mode_of(method) == MODE_PAPER
+                      ? n - floor(param_real(params, "lambda") * (n - out->rank))
+                      : trunc(out->rank * param_real(params, "scale") + param_real(params, "bias"));
+    if (out->rank >= n || keep >= n) {
+        cut->keep = n;
+        return OK;
+    }
+    plan_cut_counts(cut, keep < 1 ? 1 : (int)keep, n, tau_of(method), param_real(params, "theta"));
+    return OK;
+}
+
+/* ---- selection ------------------------------------------------------------------------------ */
 
 /* Section 3.3: the best of the dropped are clustered by their hidden states and merged. */
 static enum status recycle(struct selection *out, const struct view *view, struct error *err)
@@ -292,6 +499,7 @@ static enum status recycle(struct selection *out, const struct view *view, struc
                                                               : knn < n ? knn
                                                                         : n,
                                               .cosine = param_is(params, "assign", "cosine")});
+    out->macs += (uint64_t)n * (uint64_t)n * (uint64_t)view->hidden_size;
     out->n_recycled = n;
     out->n_clusters = n_clusters;
 
@@ -310,21 +518,36 @@ static enum status recycle(struct selection *out, const struct view *view, struc
     c->ops->upload(c, out->centres, centre, (size_t)n_clusters * sizeof *centre);
 
     /* factors of the sums: 1/size for the mean */
-    float *weight = (float *)(void *)visual;
-    memset(weight, 0, (size_t)n_clusters * sizeof *weight);
+    int32_t *size = visual;
+    memset(size, 0, (size_t)n_clusters * sizeof *size);
     c->ops->download(c, host, out->group, n_bytes);
     for (int i = 0; i < n; i++)
-        weight[host[i]] += 1;
-    for (int g = 0; g < n_clusters; g++)
-        weight[g] = param_is(params, "merge", "mean") ? 1 / weight[g] : 1;
-    c->ops->upload(c, out->weight, weight, (size_t)n_clusters * sizeof *weight);
+        size[host[i]]++;
+    bool mean = param_is(params, "merge", "mean");
+    float *weight = (float *)(void *)host;
+    for (int i = 0; i < n; i++)
+        weight[i] = mean ? 1 / (float)size[host[i]] : 1;
+    c->ops->upload(c, out->weight, weight, (size_t)n * sizeof *weight);
     free(host);
     return OK;
 }
 
 static enum status select_tokens(struct selection *out, const struct view *view, struct error *err)
 {
-    TRY(select_top(out, view, view->score, view->cut->keep, view->cut->recycled, err));
+    out->score = view->score;
+    if (mode_of(view->method) == MODE_PLUS) {
+        size_t n_bytes = (size_t)view->n_visual * sizeof(float);
+        float *host = memory_alloc(n_bytes, 1);
+        if (host == NULL)
+            return memory_failed(err, "scores", n_bytes);
+        enum status status = score_by_heads(host, view, err);
+        if (status == OK) /* behind what recycling uses */
+            view->compute->ops->upload(view->compute, view->scratch + view->sequence->n, host, n_bytes);
+        free(host);
+        TRY(status);
+        out->score = view->scratch + view->sequence->n;
+    }
+    TRY(select_top(out, view, out->score, view->cut->keep, view->cut->recycled, err));
     if (view->cut->clusters > 0)
         TRY(recycle(out, view, err));
     return OK;
@@ -338,6 +561,9 @@ const struct reducer reducer_sparsevlm = {
              "Inference, ICML 2025",
     .params = sparsevlm_params,
     .n_params = sizeof sparsevlm_params / sizeof *sparsevlm_params,
+    .counts = "keep, or mode v1.0 or paper, which depend on the data",
+    .original_positions = original_positions,
+    .resolve = resolve,
     .has_counts = has_counts,
     .plan_counts = plan_counts,
     .plan_official = plan_official,
@@ -346,5 +572,6 @@ const struct reducer reducer_sparsevlm = {
     .plan_select_macs = plan_select_macs,
     .choose_rows = choose_rows,
     .score = score,
+    .adapt = adapt,
     .select = select_tokens,
 };

@@ -72,91 +72,143 @@ static void embed_ids(struct session *s, int first, const int32_t *ids, int n)
                              index, n, d);
 }
 
-/* The merged sequence of the first turn: every placeholder becomes its picture's features. */
-static enum status merge_first(struct run *run, struct error *err)
+/* A picture's tokens into the sequence, its features into work.x. first_id: number of its first patch. */
+static void merge_picture(struct run *run, int image, int first_id)
 {
     struct session *s = run->session;
-    const struct turn *turn = &run->answer->turns[0];
-    const struct vlm_config *config = &s->vlm->config;
-    size_t d = (size_t)config->text.hidden;
-    int n = turn->n_prompt_ids;
-    for (int i = 0; i < run->question->n_images; i++)
-        n += run->question->images[i]->n - 1;
-    TRY(length_check(run, n + run->question->max_new_tokens, err));
-    TRY(workspace_reserve(s, n, err));
-    TRY(sequence_new(&run->sequence, n, err));
-    TRY(sequence_new(&run->spare, n, err));
-
-    int image = 0, n_visual = 0;
-    for (int i = 0, run_start = 0; i <= turn->n_prompt_ids; i++) {
-        bool place = i < turn->n_prompt_ids && turn->prompt_ids[i] == config->image_token;
-        if (i < turn->n_prompt_ids && !place)
-            continue;
-        if (i > run_start) {
-            embed_ids(s, run->sequence.n, turn->prompt_ids + run_start, i - run_start);
-            for (int j = run_start; j < i; j++)
-                sequence_add(&run->sequence, (struct token){.kind = TOKEN_TEXT,
-                                                            .image = -1,
-                                                            .id = INT32_MIN,
-                                                            .cell = -1,
-                                                            .position = run->sequence.n});
-        }
-        run_start = i + 1;
-        if (!place)
-            break;
-        const struct features *f = run->question->images[image];
-        s->vlm->ops->copy(&s->compute, s->work.x + (size_t)run->sequence.n * d, f->data,
-                          (size_t)f->n * d * sizeof(float));
-        int skip = f->n - f->rows * f->cols; /* the class token stands for no cell */
-        for (int j = 0; j < f->n; j++)
-            sequence_add(&run->sequence, (struct token){.kind = TOKEN_VISUAL,
-                                                        .image = (int16_t)image,
-                                                        .id = n_visual++,
-                                                        .cell = j < skip ? -1 : j - skip,
-                                                        .position = run->sequence.n,
-                                                        .size = 1});
-        image++;
+    struct sequence *sequence = &run->reduction.sequence;
+    const struct features *f = run->question->images[image];
+    size_t d = (size_t)s->vlm->config.text.hidden;
+    s->vlm->ops->copy(&s->compute, s->work.x + (size_t)sequence->n * d, f->data,
+                      (size_t)f->n * d * sizeof(float));
+    for (int j = 0; j < f->n; j++) {
+        struct token token = f->tokens[j];
+        token.image = (int16_t)image;
+        token.id += token.id >= 0 ? first_id : -sequence->n_clusters;
+        token.position = sequence->n;
+        sequence_add(sequence, token);
     }
-    if (n_visual == 0)
-        run->sequence.text_start = 0;
-    run->answer->turns[0].expanded_len = n;
+    sequence->n_clusters += f->n_clusters;
+}
+
+/* The merged sequence of the dialogue so far: every placeholder becomes its picture's features. */
+static enum status merge(struct run *run, int n_candidates, struct error *err)
+{
+    struct session *s = run->session;
+    struct sequence *sequence = &run->reduction.sequence;
+    const struct question *question = run->question;
+    int32_t image_token = s->vlm->config.image_token;
+    int n = run->n_ids;
+    for (int i = 0; i < question->n_images; i++)
+        n += question->images[i]->n - 1;
+    TRY(length_check(run, n + question->max_new_tokens, err));
+    TRY(workspace_reserve(s, n, err));
+    sequence_free(sequence);
+    sequence_free(&run->reduction.spare);
+    TRY(sequence_new(sequence, n, err));
+    TRY(sequence_new(&run->reduction.spare, n, err));
+
+    int image = 0, first_id = 0;
+    for (int i = 0, first = 0; i <= run->n_ids; i++) {
+        bool place = i < run->n_ids && run->ids[i] == image_token;
+        if (i < run->n_ids && !place)
+            continue;
+        if (i > first)
+            embed_ids(s, sequence->n, run->ids + first, i - first);
+        for (; first < i; first++)
+            sequence_add(
+                sequence,
+                (struct token){
+                    .kind = TOKEN_TEXT, .image = -1, .id = INT32_MIN, .cell = -1, .position = sequence->n});
+        first = i + 1;
+        if (!place)
+            continue;
+        merge_picture(run, image, first_id);
+        first_id += question->images[image++]->n_ids;
+    }
+    if (sequence->n_visual == 0)
+        sequence->text_start = 0;
+    int n_after = sequence->n - sequence->text_start;
+    run->reduction.n_candidates = n_candidates < n_after ? n_candidates : n_after;
+    run->uncut_length = n;
     return OK;
 }
 
-static enum status plan_make(struct run *run, struct error *err)
+/* Counts of every cut, before the first token is computed. */
+static enum status plan_make(struct run *run, bool cuts, struct error *err)
 {
     const struct vlm_config *config = &run->session->vlm->config;
-    const struct sequence *sequence = &run->sequence;
+    const struct question *question = run->question;
+    struct reduction *r = &run->reduction;
+    const struct reducer *reducer = r->method->reducer;
     struct ledger *ledger = &run->answer->ledger;
-    ledger->n_visual = sequence->n_visual;
-    ledger->n_text = sequence->n - sequence->n_visual;
-    struct plan_input input =
-        vlm_plan_input(config, ledger->n_visual, ledger->n_text, sequence->n - sequence->text_start);
-    return method_plan(&run->answer->plan, run->method, &input, err);
+    int n_visual = r->sequence.n_visual, n_uncut = 0;
+    for (int i = 0; i < question->n_images; i++) {
+        n_uncut += question->images[i]->n_uncut;
+        if (question->images[i]->reduced_by != (reducer->in_tower ? reducer : NULL))
+            return fail(err, BAD_INPUT,
+                        "a picture was encoded for method %s and is asked with %s; encode it with the method "
+                        "of the question",
+                        question->images[i]->reduced_by ? question->images[i]->reduced_by->name : "vanilla",
+                        reducer->name);
+    }
+    ledger->n_visual = n_uncut;
+    ledger->n_text = r->sequence.n - n_visual;
+    struct plan_input input = vlm_plan_input(config, n_uncut, ledger->n_text, r->n_candidates);
+    input.n_images = question->n_images > 0 ? question->n_images : 1;
+    input.replay = question->replay;
+    input.n_replay = question->n_replay;
+    memset(&r->plan, 0, sizeof r->plan);
+    if (cuts)
+        TRY(method_plan(&r->plan, r->method, &input, err));
+    for (r->next_cut = 0; r->next_cut < r->plan.n_cuts; r->next_cut++)
+        if (r->plan.cuts[r->next_cut].site != SITE_VISION)
+            break;
+        else
+            ENSURE(r->plan.cuts[r->next_cut].keep == n_visual); /* the tower did what was planned */
+    return OK;
 }
 
-/* Prefill of turn t; the last layer's output is left in work.x, its last row chooses the first id. */
-static enum status turn_prefill(struct run *run, int t, int *n_rows, struct error *err)
+/* ids of the dialogue: what turn t adds. */
+static enum status dialogue_add(struct run *run, const int32_t *ids, int n, struct error *err)
+{
+    int32_t *grown = memory_grow(run->ids, (size_t)(run->n_ids + n) + 1, sizeof *grown);
+    if (grown == NULL)
+        return memory_failed(err, "dialogue", (size_t)(run->n_ids + n) * sizeof *grown);
+    run->ids = grown;
+    memcpy(run->ids + run->n_ids, ids, (size_t)n * sizeof *ids);
+    run->n_ids += n;
+    return OK;
+}
+
+/* Prefill of the dialogue up to turn t from nothing, with the method's cuts or without any. */
+static enum status turn_fresh(struct run *run, int t, bool cuts, int *n_rows, struct error *err)
 {
     struct session *s = run->session;
-    struct turn *turn = &run->answer->turns[t];
+    struct reduction *r = &run->reduction;
     struct ledger *ledger = &run->answer->ledger;
-    int d = s->vlm->config.text.hidden;
     double start = clock_ms();
-    if (t == 0) {
-        TRY(merge_first(run, err));
-        TRY(plan_make(run, err));
-        TRY(tap_give(run->question->tap, s, "embeds", s->work.x, 0, run->sequence.n, d, err));
-        double merged = clock_ms();
-        TRY(prefill_first(run, n_rows, err));
-        ledger->prefill_ms += clock_ms() - merged;
-        ledger->ttft_ms += merged - start;
-        run->uncut_length = turn->expanded_len;
-        return OK;
-    }
-    /* the last id of the answer before has not been run yet */
-    const struct turn *before = &run->answer->turns[t - 1];
-    int n = turn->n_prompt_ids + 1;
+    kv_clear(&s->kv);
+    r->turn = t;
+    TRY(merge(run, t == 0 ? run->n_ids : run->answer->turns[t].n_prompt_ids, err));
+    TRY(plan_make(run, cuts, err));
+    TRY(tap_give(r->tap, s, "embeds", s->work.x, 0, r->sequence.n, s->vlm->config.text.hidden, err));
+    double merged = clock_ms();
+    TRY(prefill_fresh(run, n_rows, err));
+    ledger->prefill_ms += clock_ms() - merged;
+    ledger->ttft_ms += merged - start;
+    run->answer->plan = r->plan;
+    return OK;
+}
+
+/* The rows of turn t on the cache that the earlier turns left. */
+static enum status turn_reuse(struct run *run, int t, int *n_rows, struct error *err)
+{
+    struct session *s = run->session;
+    const struct turn *turn = &run->answer->turns[t], *before = &run->answer->turns[t - 1];
+    struct ledger *ledger = &run->answer->ledger;
+    double start = clock_ms();
+    int n = turn->n_prompt_ids + 1; /* the last id of the answer before has not been run yet */
     TRY(length_check(run, run->uncut_length + n + run->question->max_new_tokens, err));
     TRY(workspace_reserve(s, n, err));
     embed_ids(s, 0, &before->ids[before->n_ids - 1], 1);
@@ -166,8 +218,23 @@ static enum status turn_prefill(struct run *run, int t, int *n_rows, struct erro
     ledger->prefill_ms += clock_ms() - merged;
     ledger->ttft_ms += merged - start;
     run->uncut_length += n;
-    turn->expanded_len = run->uncut_length;
     *n_rows = n;
+    return OK;
+}
+
+/* Prefill of turn t; the last layer's output is left in work.x, its last row chooses the first id. */
+static enum status turn_prefill(struct run *run, int t, int *n_rows, struct error *err)
+{
+    struct turn *turn = &run->answer->turns[t];
+    enum turns turns = method_turns(run->reduction.method);
+    if (t > 0)
+        TRY(dialogue_add(run, turn[-1].ids, turn[-1].n_ids, err));
+    TRY(dialogue_add(run, turn->prompt_ids, turn->n_prompt_ids, err));
+    if (t > 0 && turns == TURNS_REUSE)
+        TRY(turn_reuse(run, t, n_rows, err));
+    else
+        TRY(turn_fresh(run, t, t == 0 || turns == TURNS_RESELECT, n_rows, err));
+    turn->expanded_len = run->uncut_length;
     return OK;
 }
 
@@ -287,20 +354,37 @@ static enum status answer_new(struct answer *out, struct session *s, const struc
         ledger->preprocess_ms += f->preprocess_ms;
         ledger->vision_ms += f->vision_ms;
         ledger->project_ms += f->project_ms;
+        ledger->macs[STAGE_SELECT] += f->macs_select;
+        ledger->macs_counted[STAGE_SELECT] += f->counted_select;
+        ledger->select_ms += f->select_ms;
     }
     return OK;
 }
 
-void cut_records_free(struct cut_record *records, int n)
+/* What the method did and cost, from the reduction to the answer. */
+static enum status answer_take(struct answer *out, struct run *run, struct error *err)
 {
-    for (int i = 0; i < n; i++) {
-        struct cut_record *r = &records[i];
-        void *own[] = {r->ids_in, r->kept,   r->recycled, r->cluster_of, r->weight,
-                       r->own,    r->raters, r->centres,  r->score,      r->group_of};
-        for (unsigned j = 0; j < sizeof own / sizeof *own; j++)
-            free(own[j]);
+    struct reduction *r = &run->reduction;
+    struct ledger *ledger = &out->ledger;
+    ledger->macs[STAGE_SELECT] += r->macs;
+    ledger->macs_counted[STAGE_SELECT] += r->macs_counted;
+    ledger->select_ms += r->ms;
+    ledger->rank_ms += r->rank_ms;
+    ledger->marked = r->marked;
+    if (!r->want_records)
+        return OK;
+    int first_id = 0, first_cluster = 0;
+    for (int i = 0; i < run->question->n_images; i++) {
+        const struct features *f = run->question->images[i];
+        int from = out->n_records;
+        TRY(records_append(&out->records, &out->n_records, f->records, f->n_records, first_id, first_cluster,
+                           err));
+        for (; from < out->n_records; from++)
+            out->records[from].image = i;
+        first_id += f->n_ids;
+        first_cluster += f->n_clusters;
     }
-    free(records);
+    return records_append(&out->records, &out->n_records, r->records, r->n_records, 0, 0, err);
 }
 
 void answer_free(struct answer *answer)
@@ -363,23 +447,49 @@ static enum status question_check(const struct question *q, struct error *err)
     return OK;
 }
 
+static enum status run_start(struct run *run, const struct method *method, struct error *err)
+{
+    const struct question *q = run->question;
+    struct session *s = run->session;
+    run->original_positions = method_original_positions(method);
+    run->reduction = (struct reduction){.session = s,
+                                        .method = method,
+                                        .tap = q->tap,
+                                        .replay = q->replay,
+                                        .n_replay = q->n_replay,
+                                        .seed = q->seed,
+                                        .sample = q->sample,
+                                        .image = -1,
+                                        .want_records = q->want_records};
+    run->grids = memory_alloc((size_t)q->n_images + 1, sizeof *run->grids);
+    if (run->grids == NULL)
+        return memory_failed(err, "grids", (size_t)q->n_images * sizeof *run->grids);
+    for (int i = 0; i < q->n_images; i++)
+        run->grids[i] = q->images[i]->grid;
+    run->reduction.grids = run->grids;
+    if (q->n_turns > 1 && method->reducer->in_tower && method_turns(method) == TURNS_FULL)
+        return fail(
+            err, BAD_INPUT,
+            "method %s reduces inside the tower, so later turns cannot see all tokens; use turns=reuse "
+            "or turns=reselect",
+            method->reducer->name);
+    return OK;
+}
+
 enum status session_ask(struct answer *out, struct session *s, const struct question *question,
                         struct error *err)
 {
-    static const struct method vanilla_template;
-    struct method vanilla = vanilla_template;
+    struct method vanilla;
     memset(out, 0, sizeof *out);
     TRY(question_check(question, err));
     if (question->method == NULL)
         TRY(method_init(&vanilla, "vanilla", err));
     struct run run = {.session = s, .question = question, .answer = out};
-    run.method = question->method ? question->method : &vanilla;
-    run.original_positions = method_original_positions(run.method);
     struct ledger *ledger = &out->ledger;
     double start = clock_ms();
     enum status status;
-    kv_clear(&s->kv);
 
+    TRY_GOTO(status, run_start(&run, question->method ? question->method : &vanilla, err));
     TRY_GOTO(status, answer_new(out, s, question, err));
     for (int t = 0; t < question->n_turns; t++) {
         int n_rows;
@@ -389,12 +499,13 @@ enum status session_ask(struct answer *out, struct session *s, const struct ques
         TRY_GOTO(status, turn_decode(&run, t, n_rows, err));
     }
     kv_count_end(&run);
+    TRY_GOTO(status, answer_take(out, &run, err));
     ledger->ttft_ms += ledger->vision_ms + ledger->project_ms + ledger->prefill_ms + ledger->head_ms;
     ledger->total_ms = clock_ms() - start + ledger->preprocess_ms + ledger->vision_ms + ledger->project_ms;
 exit:
-    sequence_free(&run.sequence);
-    sequence_free(&run.spare);
-    free(run.rater_rows);
+    reduction_free(&run.reduction);
+    free(run.grids);
+    free(run.ids);
     if (status != OK)
         answer_free(out);
     return status;
@@ -405,6 +516,12 @@ struct plan_input vlm_plan_input(const struct vlm_config *config, int n_visual, 
     return (struct plan_input){.n_visual = n_visual,
                                .n_text = n_text,
                                .n_text_after = n_text_after,
+                               .n_images = 1,
+                               .n_vision_layers = config->vision.n_used_layers,
+                               .grid_rows = config->grid_rows,
+                               .grid_cols = config->grid_cols,
+                               .vision_hidden = config->vision.hidden,
+                               .vision_head_dim = config->vision.hidden / config->vision.n_heads,
                                .n_layers = config->text.n_layers,
                                .hidden = config->text.hidden,
                                .intermediate = config->text.intermediate,

@@ -5,7 +5,7 @@
  *     struct session *session;
  *     TRY(session_open(&session, vlm, 2, &err));                       // one thread of work with 2 threads
  *     struct features *features;
- *     TRY(session_encode(&features, session, &image, IMAGE_MODE_FROM_FILE, NULL, &err));
+ *     TRY(session_encode(&features, session, &image, &(struct encode_options){.method = &method}, &err));
  *     struct answer answer;
  *     TRY(session_ask(&answer, session, &(struct question){
  *         .prompts = (const char *[]){"USER: <image>\nWhat? ASSISTANT:"}, .n_turns = 1,
@@ -78,7 +78,7 @@ const char *vlm_dir(const struct vlm *vlm);
 /* SHA-256 of the weights, for keys (64 hex digits); computed once, "random" for a geometry. */
 enum status vlm_weights_sha256(char hex[65], struct vlm *vlm, struct error *err);
 /* Raised when any bit of any answer may change. */
-enum { NUMERICS = 1 };
+enum { NUMERICS = 2 };
 
 /* Multiply-accumulates of tower and projector for one picture. */
 uint64_t vlm_image_macs(const struct vlm_config *config);
@@ -96,15 +96,24 @@ struct tap {
     void *context;
 };
 
-/* Visual tokens of one picture: the projector's output. Computed once, used by many questions and threads. */
+/* Visual tokens of one picture: the projector's output. Computed once, used by many questions and threads; by
+ * other methods too, unless one works in the tower. */
 struct features;
-enum { IMAGE_MODE_FROM_FILE = -1 };
+struct encode_options {
+    enum image_mode mode;        /* zero: what the checkpoint's files say */
+    const struct method *method; /* NULL: vanilla; matters where the method works in the tower (`in_tower`) */
+    int image, n_images;         /* which of how many pictures of the question; 0 of 0: the only one */
+    uint64_t seed, sample;
+    const struct cut_record *replay; /* [n_replay] for method replay */
+    int n_replay;
+    const struct tap *tap;
+};
 enum status session_encode(struct features **out, struct session *session, const struct image *image,
-                           int image_mode /* enum image_mode or IMAGE_MODE_FROM_FILE */,
-                           const struct tap *tap, struct error *err);
-/* n visual tokens of pseudo-random features, for timing without a picture. */
-enum status features_random(struct features **out, struct session *session, int n, uint64_t seed,
-                            struct error *err);
+                           const struct encode_options *options, struct error *err);
+/* Pseudo-random features that count as n visual tokens, for timing without a picture; `method` (or NULL):
+ * fewer where it reduces in the tower. */
+enum status features_random(struct features **out, struct session *session, int n,
+                            const struct method *method, uint64_t seed, struct error *err);
 struct features *features_retain(struct features *features);
 void features_release(struct features *features);
 /* Milliseconds of tower and projector when the picture was encoded. */
@@ -119,9 +128,11 @@ struct question {
     int n_turns;
     struct features *const *images; /* in placeholder order, over all turns' first prompt */
     int n_images;
-    const struct method *method; /* NULL: vanilla */
-    int max_new_tokens;          /* per turn */
-    uint64_t seed, sample;       /* for methods that use chance */
+    const struct method *method;     /* NULL: vanilla */
+    int max_new_tokens;              /* per turn */
+    uint64_t seed, sample;           /* for methods that use chance */
+    const struct cut_record *replay; /* [n_replay] method replay: this sample's cuts in the trace */
+    int n_replay;
     const struct tap *tap;
     bool want_records; /* fill answer.records */
     int n_attention;   /* records of attention of the text after the last image to visual tokens … */
@@ -137,33 +148,33 @@ struct turn {
     char *text; /* special tokens skipped, not stripped */
 };
 
-enum cut_site { SITE_VISION, SITE_BEFORE, SITE_DECODER };
-extern const char *const site_names[]; /* vision, before, decoder */
-
-/* A cut as it happened, for parity, traces, pictures and replays. Places are 0 … n_in − 1 in visual order at
+/* A cut as it happened, for parity, traces, replays and pictures. Places are 0 … n_in − 1 in visual order at
  * that cut. */
 struct cut_record {
     enum cut_site site;
     int image;       /* SITE_VISION: which picture; else −1 */
     int turn;        /* of the dialogue, from 0 */
     int layer, n_in; /* decoder layer, −1 before layer 0, or the vision layer */
-    bool in_place;   /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow
-                        the kept */
+    bool in_place; /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow the
+                      kept */
+    bool keep_class; /* SITE_VISION: the class token goes on, as the first visual token */
     int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
     int32_t *kept;       /* [n_kept] in the order in which they go on */
     int32_t *recycled;   /* [n_recycled] what goes into clusters; a token may stand in several (pool) */
     int32_t *cluster_of; /* [n_recycled] 0 … n_clusters − 1 */
-    float *weight;    /* [n_recycled] factor of each in its cluster's sum; never NULL where n_recycled > 0 */
-    int32_t *centres; /* [n_clusters] */
+    float *weight;       /* [n_recycled] factor of each in its cluster's sum */
+    int32_t *centres;    /* [n_clusters] */
     float *own; /* [n_clusters] factor of the centre's own row; NULL: the centre only lends its position */
     int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
     float *score;    /* [n_in]; NULL where nothing scored */
-    int n_group_of;
-    int32_t *group_of; /* last cut in the tower of a picture: for each of its n_group_of patches the token
-                          (place in the order handed on) it went into, −1 where dropped; else 0, NULL */
+    int n_group_of;  /* the last cut of a picture in the tower: its patches, else 0 */
+    int32_t
+        *group_of; /* [n_group_of] token (place in the order handed on) that each went into, −1: dropped */
 };
-void cut_records_free(struct cut_record *records, int n); /* all that they own, and the array */
+
+/* Frees records [n] and all they hold; NULL is nothing. */
+void cut_records_free(struct cut_record *records, int n);
 
 struct attention_record {
     int layer, rows, cols; /* text after the last image × visual tokens entering the layer */

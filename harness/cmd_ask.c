@@ -8,6 +8,7 @@
 #include "json.h"
 #include "ledger_json.h"
 #include "memory.h"
+#include "replay.h"
 #include "template.h"
 #include "trace.h"
 
@@ -27,6 +28,7 @@ enum {
 struct ask {
     struct common_options common;
     struct method method;
+    struct replay_file *replay; /* of method replay, else NULL */
     const char *images[LIMIT_IMAGES];
     int n_images;
     const char *template, *control, *trace;
@@ -218,8 +220,9 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     struct image image = {0};
     struct answer answer = {0};
     char *prompts[LIMIT_TURNS] = {NULL};
+    struct cut_record *cuts = NULL;
     enum status status;
-    int n_images = strcmp(ask->control, "no-image") == 0 ? 0 : ask->n_images;
+    int n_cuts = 0, n_images = strcmp(ask->control, "no-image") == 0 ? 0 : ask->n_images;
     int threads = ask->common.threads ? ask->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
 
     TRY_GOTO(status,
@@ -229,10 +232,20 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
                       err));
     TRY_GOTO(status, prompts_make(prompts, ask, questions, n_turns, n_images, err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
+    if (ask->replay)
+        TRY_GOTO(status, replay_read(&cuts, &n_cuts, ask->replay, 0, err));
     for (int i = 0; i < n_images; i++) {
         image_free(&image);
         TRY_GOTO(status, image_load(&image, ask, vlm, i, err));
-        TRY_GOTO(status, session_encode(&features[i], session, &image, ask->common.image_mode, NULL, err));
+        TRY_GOTO(status, session_encode(&features[i], session, &image,
+                                        &(struct encode_options){.mode = ask->common.image_mode,
+                                                                 .method = &ask->method,
+                                                                 .image = i,
+                                                                 .n_images = n_images,
+                                                                 .seed = ask->common.seed,
+                                                                 .replay = cuts,
+                                                                 .n_replay = n_cuts},
+                                        err));
     }
     TRY_GOTO(status,
              session_ask(&answer, session,
@@ -242,6 +255,8 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
                                             .n_images = n_images,
                                             .method = &ask->method,
                                             .seed = ask->common.seed,
+                                            .replay = cuts,
+                                            .n_replay = n_cuts,
                                             .max_new_tokens =
                                                 ask->common.max_new_tokens ? ask->common.max_new_tokens : 128,
                                             .want_records = ask->trace != NULL},
@@ -263,6 +278,7 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     }
 exit:
     answer_free(&answer);
+    replay_free(cuts, n_cuts);
     image_free(&image);
     for (int i = 0; i < n_images; i++)
         features_release(features[i]);
@@ -309,8 +325,11 @@ int cmd_ask(int argc, char **argv)
     for (int i = 0; status == OK && i < ask.n_set; i++)
         status = method_set(&ask.method, ask.set[i].key, ask.set[i].value, &err);
     if (status == OK)
+        status = replay_method_open(&ask.replay, &ask.method, &err);
+    if (status == OK)
         status = method_resolve(&ask.method, ask.common.seed, &err);
     if (status == OK)
         status = ask_run(&ask, argv + optind, n_turns, &err);
+    replay_close(ask.replay);
     return status == OK ? OK : command_fail(&err);
 }

@@ -229,7 +229,7 @@ static enum status row_run(struct row *row, const struct bench *b, struct sessio
         return memory_failed(err, "prompt", (size_t)n_ids * sizeof *ids);
     for (int i = 0; i < n_ids; i++) /* ids that are neither eos nor the picture's */
         ids[i] = i == 1 ? b->config.image_token : text_id(b, (uint64_t)i);
-    TRY_GOTO(status, features_random(&features, session, row->n_visual, b->common.seed, err));
+    TRY_GOTO(status, features_random(&features, session, row->n_visual, &row->method, b->common.seed, err));
     TRY_GOTO(status, session_ask(&answer, session,
                                  &(struct question){.prompt_ids = ids,
                                                     .n_prompt_ids = n_ids,
@@ -293,7 +293,7 @@ static enum status vision_measure(struct bench *b, struct session *session, stru
         double start = clock_ms();
         struct features *features;
         double times[2];
-        status = session_encode(&features, session, &image, IMAGE_MODE_FROM_FILE, NULL, err);
+        status = session_encode(&features, session, &image, &(struct encode_options){0}, err);
         if (status != OK)
             break;
         features_times(features, &times[0], &times[1]);

@@ -83,19 +83,29 @@ static int compare_int(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Members of cluster g, the centre too where it gives a share, ascending; where the cluster takes its
+ * centre's place the centre comes first. */
+static int cluster_members(int32_t *out, const struct cut_record *r, int g)
+{
+    int n = 0, fixed = r->in_place ? 1 : 0;
+    if (r->own && r->own[g] != 0)
+        out[n++] = r->centres[g];
+    for (int i = 0; i < r->n_recycled; i++)
+        if (r->cluster_of[i] == g)
+            out[n++] = r->recycled[i];
+    qsort(out + fixed, (size_t)(n - fixed), sizeof *out, compare_int);
+    return n;
+}
+
 static void check_clusters(struct parity *p, const char *check, const json_t *want,
                            const struct cut_record *r)
 {
     if (want == NULL)
         return;
-    int32_t *members = memory_alloc((size_t)r->n_recycled + 1, sizeof *members);
+    int32_t *members = memory_alloc((size_t)r->n_recycled + 2, sizeof *members);
     bool equal = members && (int)json_array_size(want) == r->n_clusters;
     for (int g = 0; equal && g < r->n_clusters; g++) {
-        int n = 0;
-        for (int i = 0; i < r->n_recycled; i++)
-            if (r->cluster_of[i] == g)
-                members[n++] = r->recycled[i];
-        qsort(members, (size_t)n, sizeof *members, compare_int);
+        int n = cluster_members(members, r, g);
         const json_t *list = json_array_get(want, (size_t)g);
         equal = (int)json_array_size(list) == n;
         for (int i = 0; equal && i < n; i++)
@@ -106,6 +116,27 @@ static void check_clusters(struct parity *p, const char *check, const json_t *wa
     snprintf(value, sizeof value, "%d-clusters%s", r->n_clusters, equal ? "" : "-other");
     snprintf(limit, sizeof limit, "%zu", json_array_size(want));
     report(p, equal ? "ok" : "FAIL", check, value, limit);
+}
+
+/* Patches in each token that the tower hands on, in that order. */
+static void check_groups(struct parity *p, const char *check, const json_t *want, const struct cut_record *r)
+{
+    if (want == NULL)
+        return;
+    size_t n_want = json_array_size(want), n_patches = 0;
+    bool equal = r->n_group_of > 0;
+    for (size_t g = 0; g < n_want; g++) {
+        const json_t *list = json_array_get(want, g);
+        n_patches += json_array_size(list);
+        for (size_t i = 0; equal && i < json_array_size(list); i++) {
+            int64_t patch = json_integer_value(json_array_get(list, i));
+            equal = patch >= 0 && patch < r->n_group_of && r->group_of[patch] == (int32_t)g;
+        }
+    }
+    char value[40], limit[32];
+    snprintf(value, sizeof value, "%d-patches%s", r->n_group_of, equal ? "" : "-other");
+    snprintf(limit, sizeof limit, "%zu", n_patches);
+    report(p, equal && (int)n_patches == r->n_group_of ? "ok" : "FAIL", check, value, limit);
 }
 
 static void check_cuts(struct parity *p, const struct answer *answer)
@@ -129,7 +160,9 @@ static void check_cuts(struct parity *p, const struct answer *answer)
                      {"recycled", r->recycled, r->n_recycled},
                      {"centres", r->centres, r->n_clusters},
                      {"raters", r->raters, r->n_raters}};
-        int32_t layer = r->layer, n_in = r->n_in;
+        int32_t layer = r->layer, n_in = r->n_in, rank = r->rank;
+        if (r->site == SITE_VISION) /* the case lists them ascending, whatever order they go on in */
+            qsort(r->kept, (size_t)r->n_kept, sizeof *r->kept, compare_int);
         json_t *one = json_pack("[I]", json_integer_value(json_object_get(want, "layer")));
         snprintf(check, sizeof check, "cut.%d.layer", i);
         check_ints(p, check, one, &layer, 1);
@@ -143,9 +176,43 @@ static void check_cuts(struct parity *p, const struct answer *answer)
             if (lists[k].n >= 0)
                 check_ints(p, check, json_object_get(want, lists[k].key), lists[k].got, lists[k].n);
         }
+        const json_t *want_rank = json_object_get(want, "rank");
+        if (json_is_integer(want_rank)) {
+            one = json_pack("[I]", json_integer_value(want_rank));
+            snprintf(check, sizeof check, "cut.%d.rank", i);
+            check_ints(p, check, one, &rank, 1);
+            json_decref(one);
+        }
+        const char *site = json_string_value(json_object_get(want, "site"));
+        snprintf(check, sizeof check, "cut.%d.site", i);
+        if (site)
+            report(p, strcmp(site, site_names[r->site]) == 0 ? "ok" : "FAIL", check, site_names[r->site],
+                   site);
+        snprintf(check, sizeof check, "cut.%d.groups", i);
+        check_groups(p, check, json_object_get(want, "groups"), r);
         snprintf(check, sizeof check, "cut.%d.clusters", i);
         check_clusters(p, check, json_object_get(want, "clusters"), r);
     }
+}
+
+/* The counts that were in force. */
+static void check_plan(struct parity *p, const struct answer *answer)
+{
+    const json_t *plan = json_object_get(p->root, "plan"), *keep = json_object_get(plan, "keep"),
+                 *r = json_object_get(plan, "r");
+    int32_t kept[PLAN_CUTS_MAX], merged[PLAN_CUTS_MAX];
+    int n_kept = 0, n_merged = 0;
+    for (int i = 0; i < answer->n_records && i < PLAN_CUTS_MAX; i++) {
+        const struct cut_record *record = &answer->records[i];
+        kept[n_kept++] = record->n_kept;
+        merged[n_merged++] = record->n_in - record->n_kept;
+    }
+    json_t *list =
+        json_is_integer(keep) ? json_pack("[I]", json_integer_value(keep)) : json_incref((json_t *)keep);
+    if (json_array_size(list) == (size_t)n_kept) /* a keep above the tokens there are makes no cut */
+        check_ints(p, "plan.keep", list, kept, n_kept);
+    json_decref(list);
+    check_ints(p, "plan.r", r, merged, n_merged);
 }
 
 static void check_layers(struct parity *p, const struct ledger *ledger)
@@ -395,9 +462,9 @@ static enum status case_run(struct parity *p, struct loaded *loaded, const struc
 
     struct tap tap = {.want = tap_want, .give = tap_take, .context = p};
     const char *mode = json_string_value(json_object_get(p->root, "image_mode"));
-    int image_mode = mode == NULL               ? IMAGE_MODE_FROM_FILE
-                     : strcmp(mode, "pad") == 0 ? IMAGE_MODE_PAD
-                                                : IMAGE_MODE_CROP;
+    enum image_mode image_mode = mode == NULL               ? IMAGE_MODE_FROM_FILE
+                                 : strcmp(mode, "pad") == 0 ? IMAGE_MODE_PAD
+                                                            : IMAGE_MODE_CROP;
     struct features *features[LIMIT_IMAGES] = {NULL};
     const char *prompts[LIMIT_TURNS];
     int n_images = (int)json_array_size(images), n_turns = (int)json_array_size(turns);
@@ -408,7 +475,11 @@ static enum status case_run(struct parity *p, struct loaded *loaded, const struc
         const char *file = json_string_value(json_array_get(images, (size_t)i));
         snprintf(path, sizeof path, "%s/%s", p->dir, file ? file : "");
         TRY_GOTO(status, image_read(&image, path, err));
-        status = session_encode(&features[i], loaded->session, &image, image_mode, &tap, err);
+        status = session_encode(
+            &features[i], loaded->session, &image,
+            &(struct encode_options){
+                .mode = image_mode, .method = &method, .image = i, .n_images = n_images, .tap = &tap},
+            err);
         image_free(&image);
         if (status != OK)
             goto exit;
@@ -433,6 +504,7 @@ static enum status case_run(struct parity *p, struct loaded *loaded, const struc
                                  err));
     check_turns(p, &answer);
     check_cuts(p, &answer);
+    check_plan(p, &answer);
     check_layers(p, &answer.ledger);
     for (int i = 0; i < p->n_taps; i++)
         check_tap(p, &p->taps[i]);

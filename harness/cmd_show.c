@@ -312,13 +312,16 @@ static enum status show_questions(char **questions, int n, const struct show_opt
                               err));
     int threads = options->common.threads > 0 ? options->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
-    TRY_GOTO(status, session_encode(&features, session, &image, options->common.image_mode, NULL, err));
+    TRY_GOTO(status, session_encode(&features, session, &image,
+                                    &(struct encode_options){.mode = options->common.image_mode,
+                                                             .method = &method,
+                                                             .seed = options->common.seed},
+                                    err));
     for (int i = 0; i < n; i++) {
         TRY_GOTO(status, ask_one(&pictures[i], session, features, &image, &method, questions[i], title,
                                  options, err));
-        pictures[i].mode = options->common.image_mode == IMAGE_MODE_FROM_FILE
-                               ? vlm_processor(vlm)->mode
-                               : (enum image_mode)options->common.image_mode;
+        pictures[i].mode = options->common.image_mode == IMAGE_MODE_FROM_FILE ? vlm_processor(vlm)->mode
+                                                                              : options->common.image_mode;
     }
     const char *name = strrchr(options->image, '/');
     TRY_GOTO(status,

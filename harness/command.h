@@ -48,7 +48,7 @@ struct common_options {
     enum dtype_choice dtype;
     int threads; /* 0: as many as the machine has */
     uint64_t seed;
-    int image_mode;     /* enum image_mode or IMAGE_MODE_FROM_FILE */
+    enum image_mode image_mode;
     int max_new_tokens; /* 0: the command's own default */
     bool json;
 };

@@ -8,6 +8,7 @@
 #include "core/limits.h" /* LIMIT_CELLS */
 #include "core/memory.h" /* memory_* */
 #include "datasets/benchmark.h"
+#include "harness/replay.h"
 
 enum { LABEL_SIZE = 512, PARAMS_SIZE = 16384 };
 
@@ -19,6 +20,7 @@ static void arm_free(struct arm *arm)
     free(arm->text);
     free(arm->label);
     free(arm->reason);
+    replay_close(arm->replay);
     free(arm);
 }
 
@@ -42,6 +44,16 @@ static enum status arm_set(struct arm *arm, const char *key, const char *value, 
     return OK;
 }
 
+/* Opens the trace of a replay; what is wrong with it becomes the arm's reason. */
+static enum status arm_replay(struct arm *arm, struct error *err)
+{
+    struct error why;
+    if (replay_method_open(&arm->replay, &arm->method, &why) == OK || arm->reason)
+        return OK;
+    arm->reason = memory_text(why.text);
+    return arm->reason ? OK : memory_failed(err, "a reason", sizeof why.text);
+}
+
 /* Puts what stands for nothing at rest, so that equal configurations have equal texts. */
 static enum status arm_resolve(struct arm *arm, uint64_t seed, struct error *err)
 {
@@ -51,6 +63,7 @@ static enum status arm_resolve(struct arm *arm, uint64_t seed, struct error *err
         method->budget = (struct budget){0};
     if (!method->budget.given)
         method->match = MATCH_OFFICIAL;
+    TRY(arm_replay(arm, err));
     TRY(method_resolve(method, seed, err));
     if (params_has(&method->params, "seed"))
         arm->seed = (uint64_t)param_real(&method->params, "seed");

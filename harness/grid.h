@@ -13,13 +13,14 @@
 struct arm {
     struct method method;
     enum control control;
-    uint64_t seed;     /* the method's own where it has one, else the run's */
-    char budget[64];   /* as text, "" without */
-    const char *match; /* NULL without a budget: it means nothing then */
-    char *params;      /* JSON, every parameter that has a value */
-    char *text;        /* key_arm_text */
-    char *label;       /* "sparsevlm budget=64 recycle=off", for people */
-    char *reason;      /* why its values cannot be had together; NULL: they can, as far as is known here */
+    uint64_t seed;              /* the method's own where it has one, else the run's */
+    char budget[64];            /* as text, "" without */
+    const char *match;          /* NULL without a budget: it means nothing then */
+    char *params;               /* JSON, every parameter that has a value */
+    char *text;                 /* key_arm_text */
+    char *label;                /* "sparsevlm budget=64 recycle=off", for people */
+    struct replay_file *replay; /* method replay: its trace; NULL otherwise */
+    char *reason; /* why its values cannot be had together; NULL: they can, as far as is known here */
 };
 
 struct cell {

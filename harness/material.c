@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "datasets/mini/suite.h"
 #include "harness/choose.h"
+#include "harness/replay.h"
 #include "harness/sweep_run.h"
 #include "harness/template.h"
 
@@ -223,7 +224,8 @@ enum status sample_prompt(char **out, const struct material *material, enum cont
 }
 
 enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
-                         const char *path, enum control control, int image_mode, struct error *err)
+                         const char *path, enum control control, const struct encode_options *options,
+                         struct error *err)
 {
     struct image image = {0};
     TRY(image_read(&image, path, err));
@@ -234,7 +236,7 @@ enum status encode_shown(struct features **out, struct session *session, const s
         for (size_t i = 0; i < n_pixels; i++)
             memcpy(image.rgb + 3 * i, mean, 3);
     }
-    enum status status = session_encode(out, session, &image, image_mode, NULL, err);
+    enum status status = session_encode(out, session, &image, options, err);
     image_free(&image);
     return status;
 }
@@ -248,17 +250,37 @@ struct question sample_question(const struct run *run, const struct cell *cell, 
                              .sample = (uint64_t)row};
 }
 
+struct encode_options sample_encoding(const struct run *run, const struct cell *cell,
+                                      const struct question *question)
+{
+    return (struct encode_options){.mode = (enum image_mode)run->materials[cell->benchmark].entry->image_mode,
+                                   .method = question->method,
+                                   .n_images = 1,
+                                   .seed = question->seed,
+                                   .sample = question->sample,
+                                   .replay = question->replay,
+                                   .n_replay = question->n_replay};
+}
+
+enum status sample_replay(struct question *question, struct cut_record **cuts, int *n,
+                          const struct cell *cell, int row, struct error *err)
+{
+    *cuts = NULL;
+    *n = 0;
+    if (cell->arm->replay == NULL)
+        return OK;
+    TRY(replay_read(cuts, n, cell->arm->replay, row, err));
+    question->replay = *cuts;
+    question->n_replay = *n;
+    return OK;
+}
+
 enum status typical_input(struct plan_input *out, const struct run *run, const struct cell *cell,
                           struct error *err)
 {
     const struct vlm_config *config = vlm_config(run->vlm);
     const struct material *material = &run->materials[cell->benchmark];
-    *out = (struct plan_input){.n_layers = config->text.n_layers,
-                               .hidden = config->text.hidden,
-                               .intermediate = config->text.intermediate,
-                               .n_heads = config->text.n_heads,
-                               .n_kv_heads = config->text.n_kv_heads,
-                               .head_dim = config->text.head_dim};
+    *out = vlm_plan_input(config, 0, 0, 0);
     if (!material->open || material->n_rows == 0) { /* a plan without data: a picture and a short question */
         out->n_visual = cell->arm->control == CONTROL_NO_IMAGE ? 0 : config->visual_per_image;
         out->n_text = GUESSED_TEXT;

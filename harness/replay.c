@@ -527,3 +527,32 @@ void replay_free(struct cut_record *cuts, int n)
 {
     cut_records_free(cuts, n);
 }
+
+enum status replay_method_open(struct replay_file **out, struct method *method, struct error *err)
+{
+    *out = NULL;
+    const struct params *params = &method->params;
+    if (strcmp(method->reducer->name, "replay") != 0)
+        return OK;
+    if (!params_has(params, "file") || !params_has(params, "cell"))
+        return fail(err, BAD_INPUT,
+                    "method replay needs a trace and a cell of it; give -p file=F.h5 -p cell=KEY");
+    TRY(replay_open(out, param_get(params, "file")->text, param_get(params, "cell")->text, err));
+    if (params_has(params, "positions"))
+        return OK;
+    struct replay about = {0};
+    enum status status = replay_about(&about, *out, err);
+    const char *positions =
+        status == OK ? json_string_value(json_object_get(about.params, "positions")) : NULL;
+    struct method traced;
+    if (status == OK && positions == NULL && method_init(&traced, about.method, err) == OK)
+        positions = method_original_positions(&traced) ? "original" : "compact";
+    if (status == OK)
+        status = method_set(method, "positions", positions ? positions : "compact", err);
+    replay_clear(&about);
+    if (status != OK) {
+        replay_close(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -35,6 +35,10 @@ void replay_close(struct replay_file *file); /* NULL is closed already */
 enum status replay_about(struct replay *out, const struct replay_file *file, struct error *err);
 void replay_clear(struct replay *replay);
 
+/* Opens the trace that a method's parameters `file` and `cell` name, and gives `positions` the default of the
+ * method traced; *out NULL where the method is no replay. */
+enum status replay_method_open(struct replay_file **out, struct method *method, struct error *err);
+
 /* The cuts of one sample, owned by the caller (replay_free). BAD_INPUT where the cell has no such sample.
  *
  * What a cut says of itself holds: places are in range, kept and entering tokens distinct, clusters exist,

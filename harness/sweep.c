@@ -126,7 +126,8 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
     const char *reason = cell->arm->reason;
     if (reason == NULL && cell->arm->control == CONTROL_MISMATCHED && material->one_picture)
         reason = "control mismatched needs at least two distinct pictures, there is one";
-    if (reason == NULL && method_plan(&plan, &cell->arm->method, &input, &why) != OK)
+    if (reason == NULL && cell->arm->replay == NULL &&
+        method_plan(&plan, &cell->arm->method, &input, &why) != OK)
         reason = why.text;
     if (reason && (cell->reason = memory_text(reason)) == NULL)
         return memory_failed(err, "a reason", strlen(reason));

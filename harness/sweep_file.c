@@ -14,7 +14,7 @@
 
 const char *const control_names[] = {"none", "blank", "mismatched", "no-image", NULL};
 const char *const split_names[] = {"all", "tune", "confirm", NULL};
-const char *const image_mode_names[] = {"crop", "pad", NULL};
+const char *const image_mode_names[] = {"file", "crop", "pad", NULL};
 const char *const dtype_names[] = {"auto", "f32", "bf16", "f16", NULL};
 static const char *const device_names[] = {"cpu", "cuda", "ref", NULL};
 static const char *const protocol_names[] = {"llava", NULL};
@@ -34,6 +34,14 @@ static struct yaml_tree *tree_of(const struct sweep *sweep)
     return (struct yaml_tree *)sweep->text;
 }
 
+static enum status image_mode_read(int *out, const struct yaml_tree *tree, int node, struct error *err)
+{
+    int index; /* `file` is no choice of a sweep: a cell says what was done */
+    TRY(yaml_choice(&index, tree, node, "image_mode", image_mode_names + 1, err));
+    *out = index + 1;
+    return OK;
+}
+
 /* Settings that stand at the top and may be overridden per benchmark. */
 static enum status read_shared(struct sweep_benchmark *out, const struct yaml_tree *tree, int map,
                                struct error *err)
@@ -44,7 +52,7 @@ static enum status read_shared(struct sweep_benchmark *out, const struct yaml_tr
         out->template = template_names()[index];
     }
     if ((node = yaml_get(tree, map, "image_mode")))
-        TRY(yaml_choice(&out->image_mode, tree, node, "image_mode", image_mode_names, err));
+        TRY(image_mode_read(&out->image_mode, tree, node, err));
     if ((node = yaml_get(tree, map, "max_new_tokens")))
         TRY(yaml_int(&out->max_new_tokens, tree, node, "max_new_tokens", 1, LIMIT_NEW_TOKENS, err));
     if ((node = yaml_get(tree, map, "judge"))) {

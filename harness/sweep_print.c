@@ -54,7 +54,7 @@ static enum status cost_of(struct cost *out, const struct run *run, const struct
     struct plan_input input;
     struct plan plan = {0};
     TRY(typical_input(&input, run, cell, err));
-    if (cell->reason == NULL)
+    if (cell->reason == NULL && cell->arm->replay == NULL)
         TRY(method_plan(&plan, method, &input, err));
     int *visual_in = memory_zero((size_t)input.n_layers, sizeof *visual_in);
     int *visual_out = memory_zero((size_t)input.n_layers, sizeof *visual_out);

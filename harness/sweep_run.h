@@ -58,7 +58,14 @@ enum status sample_prompt(char **out, const struct material *material, enum cont
                           struct error *err);
 /* The features of a picture as a control changes it: blank paints it over. */
 enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
-                         const char *path, enum control control, int image_mode, struct error *err);
+                         const char *path, enum control control, const struct encode_options *options,
+                         struct error *err);
+/* What the encoding of a sample's picture depends on; `replay` is that of the question. */
+struct encode_options sample_encoding(const struct run *run, const struct cell *cell,
+                                      const struct question *question);
+/* Cuts of the trace that a sample is replayed from; NULL where the method is no replay. (replay_free) */
+enum status sample_replay(struct question *question, struct cut_record **cuts, int *n,
+                          const struct cell *cell, int row, struct error *err);
 /* Fills all of a question but its prompt and features. */
 struct question sample_question(const struct run *run, const struct cell *cell, int row);
 /* Sizes a plan of a typical sample depends on. */

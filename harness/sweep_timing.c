@@ -16,6 +16,7 @@
 
 #include "core/memory.h"
 #include "harness/stats.h"
+#include "harness/replay.h"
 #include "harness/sweep_run.h"
 
 enum { N_TIMES = sizeof(struct store_times) / sizeof(double) };
@@ -33,6 +34,7 @@ struct timing {
     int n_cells;
     int n_done;
     struct progress progress;
+    struct method vanilla; /* whose features the methods outside of the tower share */
 };
 
 /* Without seed: what the cost depends on. */
@@ -70,6 +72,16 @@ static void read_times(double out[N_TIMES], const struct ledger *ledger)
     memcpy(out, &times, sizeof times);
 }
 
+static enum status encode(struct features **out, struct timing *timing, struct session *session,
+                          const struct cell *cell, const struct question *question, int row,
+                          struct error *err)
+{
+    const char *path = shown_image(&timing->run->materials[cell->benchmark], CONTROL_NONE, row);
+    struct encode_options options = sample_encoding(timing->run, cell, question);
+    *out = NULL;
+    return path ? encode_shown(out, session, timing->run->vlm, path, CONTROL_NONE, &options, err) : OK;
+}
+
 static enum status ask(double *times, struct timing *timing, struct session *session, const struct cell *cell,
                        int row, struct features *features, struct error *err)
 {
@@ -77,27 +89,35 @@ static enum status ask(double *times, struct timing *timing, struct session *ses
     char *prompt;
     TRY(sample_prompt(&prompt, material, CONTROL_NONE, row, err));
     struct question question = sample_question(timing->run, cell, row);
-    question.prompts = (const char *const *)&prompt;
-    question.images = &features;
-    question.n_images = features ? 1 : 0;
+    struct features *own = NULL;
     struct answer answer = {0};
-    enum status status = session_ask(&answer, session, &question, err);
-    free(prompt);
-    TRY(status);
+    struct cut_record *cuts = NULL;
+    int n_cuts = 0;
+    enum status status;
+    TRY_GOTO(status, sample_replay(&question, &cuts, &n_cuts, cell, row, err));
+    if (features && question.method->reducer->in_tower) /* the tower is at work for this method alone */
+        TRY_GOTO(status, encode(&own, timing, session, cell, &question, row, err));
+    question.prompts = (const char *const *)&prompt;
+    question.images = own ? &own : &features;
+    question.n_images = features ? 1 : 0;
+    TRY_GOTO(status, session_ask(&answer, session, &question, err));
     if (times)
         read_times(times, &answer.ledger);
+exit:
+    free(prompt);
+    features_release(own);
+    replay_free(cuts, n_cuts);
     answer_free(&answer);
-    return OK;
+    return status;
 }
 
-static enum status encode(struct features **out, struct timing *timing, struct session *session,
-                          const struct material *material, int row, struct error *err)
+/* The features that the methods outside of the tower share. */
+static enum status encode_plain(struct features **out, struct timing *timing, struct session *session,
+                                const struct cell *cell, int row, struct error *err)
 {
-    const char *path = shown_image(material, CONTROL_NONE, row);
-    *out = NULL;
-    return path ? encode_shown(out, session, timing->run->vlm, path, CONTROL_NONE,
-                               material->entry->image_mode, err)
-                : OK;
+    struct question question = sample_question(timing->run, cell, row);
+    question.method = &timing->vanilla;
+    return encode(out, timing, session, cell, &question, row, err);
 }
 
 static bool is_open(const struct timed *timed, int row)
@@ -132,7 +152,8 @@ static enum status time_sample(struct timing *timing, const struct material *mat
         return OK;
     for (int r = 0; r < repeats && !sweep_stop; r++) {
         struct features *features;
-        TRY(encode(&features, timing, timing->session, material, row, err));
+        TRY(encode_plain(&features, timing, timing->session, &timing->run->grid.cells[timing->cells[0].cell],
+                         row, err));
         enum status status = OK;
         for (int i = 0; i < timing->n_cells && status == OK && !sweep_stop; i++) {
             struct timed *timed = &timing->cells[(i + r + place) % timing->n_cells];
@@ -170,7 +191,8 @@ static enum status warm_up(struct timing *timing, const struct material *materia
     if (row < 0)
         return OK;
     struct features *features;
-    TRY(encode(&features, timing, timing->session, material, row, err));
+    TRY(encode_plain(&features, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell], row,
+                     err));
     enum status status = ask(NULL, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell],
                              row, features, err);
     if (features)
@@ -191,7 +213,7 @@ static enum status measure_peak(struct timing *timing, const struct timed *timed
         return OK;
     TRY(session_open(&session, run->vlm, 1, err));
     enum status status;
-    TRY_GOTO(status, encode(&features, timing, session, material, row, err));
+    TRY_GOTO(status, encode_plain(&features, timing, session, cell, row, err));
     TRY_GOTO(status, ask(NULL, timing, session, cell, row, features, err));
     TRY_GOTO(status,
              store_peak(run->store, cell->id, vlm_weight_bytes(run->vlm) + session_peak_bytes(session), err));
@@ -273,6 +295,7 @@ enum status sweep_timing(struct run *run, struct error *err)
     enum status status = OK;
     if (timing.cells == NULL || column == NULL)
         TRY_GOTO(status, memory_failed(err, "timing", (size_t)run->grid.n_cells * sizeof *timing.cells));
+    TRY_GOTO(status, method_init(&timing.vanilla, "vanilla", err));
     TRY_GOTO(status, session_open(&timing.session, run->vlm, n_threads, err));
     for (int b = 0; b < run->sweep.n_benchmarks && status == OK && !sweep_stop; b++)
         if (run->materials[b].n_rows > 0)

@@ -18,6 +18,7 @@
 
 #include "core/map.h"
 #include "core/memory.h"
+#include "harness/replay.h"
 #include "harness/sweep_run.h"
 
 struct item {
@@ -92,14 +93,20 @@ static struct slot *cache_slot(struct cache *cache, const char *key)
 
 /* The caller features_release's *out. */
 static enum status cache_get(struct features **out, struct cache *cache, struct session *session,
-                             const struct vlm *vlm, const char *path, enum control control, int image_mode,
-                             struct error *err)
+                             const struct vlm *vlm, const char *path, const struct cell *cell,
+                             const struct encode_options *options, struct error *err)
 {
-    char key[4200];
-    snprintf(key, sizeof key, "%d|%d|%s", image_mode, control == CONTROL_BLANK, path);
+    /* a method that works in the tower has features of its own; a replay one for each sample */
+    bool in_tower = options->method->reducer->in_tower;
+    enum control control = cell->arm->control;
+    char *key;
+    TRY(make_path(&key, err, "%d|%d|%s|%s|%lld", (int)options->mode, control == CONTROL_BLANK, path,
+                  in_tower ? cell->arm->text : "", options->replay ? (long long)options->sample : -1LL));
     char *copy = memory_text(key);
-    if (copy == NULL)
-        return memory_failed(err, "cache of features", sizeof key);
+    if (copy == NULL) {
+        free(key);
+        return memory_failed(err, "cache of features", strlen(path));
+    }
     pthread_mutex_lock(&cache->lock);
     struct slot *slot;
     while ((slot = cache_slot(cache, key))->state == SLOT_COMPUTING)
@@ -109,8 +116,10 @@ static enum status cache_get(struct features **out, struct cache *cache, struct 
         *out = features_retain(slot->features);
         pthread_mutex_unlock(&cache->lock);
         free(copy);
+        free(key);
         return OK;
     }
+    free(key);
     if (slot->features)
         features_release(slot->features);
     free(slot->key);
@@ -118,7 +127,7 @@ static enum status cache_get(struct features **out, struct cache *cache, struct 
     pthread_mutex_unlock(&cache->lock);
 
     struct features *features = NULL;
-    enum status status = encode_shown(&features, session, vlm, path, control, image_mode, err);
+    enum status status = encode_shown(&features, session, vlm, path, control, options, err);
 
     pthread_mutex_lock(&cache->lock);
     slot->state = status == OK ? SLOT_READY : SLOT_EMPTY;
@@ -236,6 +245,14 @@ static int fill_layers(struct store_layer *out, const struct answer *answer)
     return n;
 }
 
+static bool is_centre(const struct cut_record *cut, int32_t place)
+{
+    for (int g = 0; g < cut->n_clusters; g++)
+        if (cut->centres[g] == place)
+            return true;
+    return false;
+}
+
 /* Bitmaps of the patches that are tokens of their own after each cut. Only where visual tokens are grid cells
  * one to one, so that a token's number is its cell. */
 static int fill_keeps(struct store_keep *out, uint8_t *bits, const struct answer *answer, int rows, int cols)
@@ -248,6 +265,8 @@ static int fill_keeps(struct store_keep *out, uint8_t *bits, const struct answer
         out[i] = (struct store_keep){.layer = cut->layer, .rows = rows, .cols = cols, .alive = bits};
         for (int k = 0; k < cut->n_kept; k++) {
             int32_t id = cut->ids_in[cut->kept[k]];
+            if (cut->in_place && is_centre(cut, cut->kept[k])) /* a mean of several */
+                continue;
             if (id >= 0 && id < rows * cols)
                 bits[id / 8] = (uint8_t)(bits[id / 8] | 1u << (id % 8));
         }
@@ -361,12 +380,15 @@ static enum status ask(struct answer *answer, struct features **features, struct
     const struct material *material = &run->materials[cell->benchmark];
     const char *path = shown_image(material, cell->arm->control, item->row);
     char *prompt = NULL;
-    TRY(sample_prompt(&prompt, material, cell->arm->control, item->row, err));
-    enum status status = OK;
-    if (path)
-        TRY_GOTO(status, cache_get(features, &queue->cache, session, run->vlm, path, cell->arm->control,
-                                   material->entry->image_mode, err));
+    struct cut_record *cuts;
+    int n_cuts;
     struct question question = sample_question(run, cell, item->row);
+    TRY(sample_replay(&question, &cuts, &n_cuts, cell, item->row, err));
+    enum status status;
+    TRY_GOTO(status, sample_prompt(&prompt, material, cell->arm->control, item->row, err));
+    struct encode_options encoding = sample_encoding(run, cell, &question);
+    if (path)
+        TRY_GOTO(status, cache_get(features, &queue->cache, session, run->vlm, path, cell, &encoding, err));
     question.prompts = (const char *const *)&prompt;
     question.images = features;
     question.n_images = *features ? 1 : 0;
@@ -378,6 +400,7 @@ static enum status ask(struct answer *answer, struct features **features, struct
     TRY_GOTO(status, session_ask(answer, session, &question, err));
 exit:
     free(prompt);
+    replay_free(cuts, n_cuts);
     return status;
 }
 

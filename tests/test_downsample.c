@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../core/grid.h"
+#include "../core/patch_grid.h"
 #include "../core/image.h"
 #include "../core/ops.h"
 #include "../core/position_table.h"

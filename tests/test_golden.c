@@ -18,13 +18,8 @@
 /* Cases of families and methods that the runtime has. */
 static bool is_built(const char *name)
 {
-    static const char *const wanted[] = {"llava15-mha-", "llava15-gqa-", "llava15-f16-",
-                                         "prototype-",   "sparsevlm-",   "fastv-"};
-    static const char *const later[] = {"sparsevlm-v10-", "sparsevlm-paper-",
-                                        "sparsevlm-plus-"}; /* modes to come */
-    for (unsigned i = 0; i < sizeof later / sizeof *later; i++)
-        if (strncmp(name, later[i], strlen(later[i])) == 0)
-            return false;
+    static const char *const wanted[] = {"llava15-mha-", "llava15-gqa-", "llava15-f16-", "prototype-",
+                                         "sparsevlm-",   "fastv-",       "pdrop-",       "tome-"};
     for (unsigned i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (strncmp(name, wanted[i], strlen(wanted[i])) == 0)
             return true;

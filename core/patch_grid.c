@@ -1,5 +1,6 @@
-/* Grids of visual tokens, see grid.h. Source of the windows: torch.nn.functional.adaptive_avg_pool2d. */
-#include "grid.h"
+/* Grids of visual tokens, see patch_grid.h. Source of the windows: torch.nn.functional.adaptive_avg_pool2d.
+ */
+#include "patch_grid.h"
 
 #include <math.h>
 #include <stdint.h>

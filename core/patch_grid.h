@@ -1,6 +1,6 @@
 /* Grids of visual tokens: which one a budget buys, and which cells of an old grid one of its cells covers. */
-#ifndef WINNOW_GRID_H
-#define WINNOW_GRID_H
+#ifndef WINNOW_PATCH_GRID_H
+#define WINNOW_PATCH_GRID_H
 
 /* The grid rows × cols within max_rows × max_cols that has the most cells and no more than `budget` (at least
  * 1); among those the one whose cols / rows is nearest `aspect` (width / height of the picture's grid) as a
