@@ -397,6 +397,7 @@ static enum status cut_act(struct cut_result *out, struct score_memory *memory, 
     if (cut->adaptive) {
         TRY(reducer->adapt(cut, &selection, &view, err));
         selection.skip = cut->keep >= view.n_visual;
+        cut->adaptive = false; /* the counts are there now */
     }
     if (!selection.skip)
         TRY(reducer->select(&selection, &view, err));

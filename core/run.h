@@ -11,8 +11,9 @@ struct run {
     struct answer *answer;
     int uncut_length; /* tokens so far, dropped ones counted */
     bool original_positions;
-    struct patch_grid *grids; /* of the pictures */
-    int32_t *ids;             /* of the dialogue so far, answers included, before placeholders are expanded */
+    const struct plan *shadow; /* what a data-dependent method that is shadowed came to; NULL: none is */
+    struct patch_grid *grids;  /* of the pictures */
+    int32_t *ids; /* of the dialogue so far, answers included, before placeholders are expanded */
     int n_ids;
 };
 

@@ -158,6 +158,7 @@ static enum status plan_make(struct run *run, bool cuts, struct error *err)
     input.n_images = question->n_images > 0 ? question->n_images : 1;
     input.replay = question->replay;
     input.n_replay = question->n_replay;
+    input.shadow = run->shadow;
     memset(&r->plan, 0, sizeof r->plan);
     if (cuts)
         TRY(method_plan(&r->plan, r->method, &input, err));
@@ -476,6 +477,36 @@ static enum status run_start(struct run *run, const struct method *method, struc
     return OK;
 }
 
+/* A control on the schedule of a data-dependent method follows it sample by sample: the method itself is run
+ * on the question first, uncounted, and its cuts are the control's plan. *used: whether that is so. */
+static enum status shadow_run(struct plan *out, bool *used, struct session *s,
+                              const struct question *question, struct error *err)
+{
+    struct method shadowed;
+    *used = false;
+    if (question->method == NULL || !question->method->reducer->shadows(&shadowed, question->method))
+        return OK;
+    struct plan_input input = vlm_plan_input(&s->vlm->config, 0, 1, 1);
+    for (int i = 0; i < question->n_images; i++)
+        input.n_visual += question->images[i]->n_uncut;
+    input.n_images = question->n_images;
+    TRY(method_plan(out, &shadowed, &input, err));
+    if (!plan_is_adaptive(out))
+        return OK;
+    struct question first = *question;
+    first.method = &shadowed;
+    first.n_turns = first.max_new_tokens = 1;
+    first.tap = NULL;
+    first.want_records = false;
+    first.n_attention = 0;
+    struct answer answer;
+    TRY(session_ask(&answer, s, &first, err));
+    *out = answer.plan;
+    *used = true;
+    answer_free(&answer);
+    return OK;
+}
+
 enum status session_ask(struct answer *out, struct session *s, const struct question *question,
                         struct error *err)
 {
@@ -484,7 +515,10 @@ enum status session_ask(struct answer *out, struct session *s, const struct ques
     TRY(question_check(question, err));
     if (question->method == NULL)
         TRY(method_init(&vanilla, "vanilla", err));
-    struct run run = {.session = s, .question = question, .answer = out};
+    struct plan shadow;
+    bool shadowed;
+    TRY(shadow_run(&shadow, &shadowed, s, question, err));
+    struct run run = {.session = s, .question = question, .answer = out, .shadow = shadowed ? &shadow : NULL};
     struct ledger *ledger = &out->ledger;
     double start = clock_ms();
     enum status status;
