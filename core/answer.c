@@ -6,7 +6,7 @@
 #include "run.h"
 
 enum status answer_new(struct answer *out, struct session *s, const struct question *question,
-                              struct error *err)
+                       struct error *err)
 {
     const struct vlm_config *config = &s->vlm->config;
     memset(out, 0, sizeof *out);

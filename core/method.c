@@ -72,52 +72,6 @@ enum turns method_turns(const struct method *method)
     return TURNS_REUSE;
 }
 
-/* Tokens of one picture's share of the sample's budget; 0: the method's own counts decide. */
-static enum status picture_budget(int *out, const struct method *method, const struct plan_input *input,
-                                  int image, int n_images, struct error *err)
-{
-    int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES];
-    ENSURE(n_images >= 1 && n_images <= LIMIT_IMAGES && image >= 0 && image < n_images);
-    struct plan plan;
-    TRY(method_plan(&plan, method, input, err));
-    *out = input->n_visual / n_images;
-    if (plan.n_cuts == 0)
-        return OK;
-    for (int i = 0; i < n_images; i++)
-        sizes[i] = input->n_visual / n_images;
-    apportion(shares, sizes, n_images, plan.cuts[0].keep);
-    *out = shares[image];
-    if (*out < 1)
-        return fail(err, BAD_INPUT,
-                    "method %s: a budget of %d tokens leaves picture %d of %d without any; give at least one "
-                    "token a picture",
-                    method->reducer->name, plan.cuts[0].keep, image + 1, n_images);
-    return OK;
-}
-
-enum status method_plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
-                              int image, int n_images, struct error *err)
-{
-    memset(out, 0, sizeof *out);
-    if (!method->reducer->in_tower)
-        return OK;
-    int budget;
-    TRY(picture_budget(&budget, method, input, image, n_images, err));
-    return method->reducer->plan_tower(out, method, input, image, budget, err);
-}
-
-enum status method_tower_grid(struct patch_grid *out, const struct method *method,
-                              const struct plan_input *input, int image, int n_images, struct error *err)
-{
-    *out = (struct patch_grid){input->grid_rows, input->grid_cols};
-    if (!method->reducer->in_tower)
-        return OK;
-    int budget;
-    TRY(picture_budget(&budget, method, input, image, n_images, err));
-    method->reducer->tower_grid(out, method, input, budget);
-    return OK;
-}
-
 enum status method_resolve(struct method *method, uint64_t seed, struct error *err)
 {
     struct method like;
@@ -277,8 +231,9 @@ static enum status plan_solve(struct plan *out, const struct method *method, con
     return solution_check(out, method, input, budget, best_figure, lowest, highest, err);
 }
 
-enum status method_plan(struct plan *out, const struct method *method, const struct plan_input *input,
-                        struct error *err)
+/* The plan of a sample, the tower's part as one count. */
+static enum status plan_sample(struct plan *out, const struct method *method, const struct plan_input *input,
+                               struct error *err)
 {
     memset(out, 0, sizeof *out);
     const struct reducer *reducer = method->reducer;
@@ -319,4 +274,64 @@ enum status method_plan(struct plan *out, const struct method *method, const str
     default:
         return plan_solve(out, method, input, budget, err);
     }
+}
+
+/* ---- in the tower --------------------------------------------------------------------------- */
+
+/* Tokens of one picture's share of the sample's budget; 0: the method's own counts decide. */
+static enum status picture_budget(int *out, const struct method *method, const struct plan_input *input,
+                                  int image, int n_images, struct error *err)
+{
+    int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES];
+    ENSURE(n_images >= 1 && n_images <= LIMIT_IMAGES && image >= 0 && image < n_images);
+    struct plan plan;
+    TRY(plan_sample(&plan, method, input, err));
+    *out = input->n_visual / n_images;
+    if (plan.n_cuts == 0)
+        return OK;
+    for (int i = 0; i < n_images; i++)
+        sizes[i] = input->n_visual / n_images;
+    apportion(shares, sizes, n_images, plan.cuts[0].keep);
+    *out = shares[image];
+    if (*out < 1)
+        return fail(err, BAD_INPUT,
+                    "method %s: a budget of %d tokens leaves picture %d of %d without any; give at least one "
+                    "token a picture",
+                    method->reducer->name, plan.cuts[0].keep, image + 1, n_images);
+    return OK;
+}
+
+enum status method_plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
+                              int image, int n_images, struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    if (!method->reducer->in_tower)
+        return OK;
+    int budget;
+    TRY(picture_budget(&budget, method, input, image, n_images, err));
+    return method->reducer->plan_tower(out, method, input, image, budget, err);
+}
+
+enum status method_tower_grid(struct patch_grid *out, const struct method *method,
+                              const struct plan_input *input, int image, int n_images, struct error *err)
+{
+    *out = (struct patch_grid){input->grid_rows, input->grid_cols};
+    if (!method->reducer->in_tower)
+        return OK;
+    int budget;
+    TRY(picture_budget(&budget, method, input, image, n_images, err));
+    method->reducer->tower_grid(out, method, input, budget);
+    return OK;
+}
+
+enum status method_plan(struct plan *out, const struct method *method, const struct plan_input *input,
+                        struct error *err)
+{
+    TRY(plan_sample(out, method, input, err));
+    if (!method->reducer->in_tower || out->n_cuts == 0 || out->cuts[0].site != SITE_VISION)
+        return OK;
+    struct plan tower; /* whether the tower can do its part is known only to its layers */
+    int n_images = input->n_images < 1 ? 1 : input->n_images;
+    TRY(method_plan_tower(&tower, method, input, 0, n_images, err));
+    return method_plan_tower(&tower, method, input, n_images - 1, n_images, err);
 }

@@ -46,11 +46,17 @@ static enum status plan_make(struct run *run, bool cuts, struct error *err)
     memset(&r->plan, 0, sizeof r->plan);
     if (cuts)
         TRY(method_plan(&r->plan, r->method, &input, err));
-    for (r->next_cut = 0; r->next_cut < r->plan.n_cuts; r->next_cut++)
-        if (r->plan.cuts[r->next_cut].site != SITE_VISION)
+    for (r->next_cut = 0; r->next_cut < r->plan.n_cuts; r->next_cut++) {
+        const struct plan_cut *cut = &r->plan.cuts[r->next_cut];
+        if (cut->site != SITE_VISION) /* the tower has done its part */
             break;
-        else
-            ENSURE(r->plan.cuts[r->next_cut].keep == n_visual); /* the tower did what was planned */
+        if (cut->keep != n_visual)
+            return fail(
+                err, BAD_INPUT,
+                "method %s: the pictures have %d tokens where the budget means %d; encode them with the "
+                "budget of the question",
+                reducer->name, n_visual, cut->keep);
+    }
     return OK;
 }
 
