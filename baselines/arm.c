@@ -24,6 +24,7 @@ bool arm_shadows(struct method *out, const struct method *method)
         return false;
     out->budget = method->budget;
     out->match = method->match;
+    out->latency = method->latency;
     return true;
 }
 

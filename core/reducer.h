@@ -25,6 +25,7 @@ struct method {
     struct params params;
     struct budget budget;
     enum match match;
+    const struct latency *latency; /* of this model on this machine (match latency); NULL: not calibrated */
 };
 
 struct vlm_config;
@@ -192,6 +193,10 @@ enum status method_set(struct method *method, const char *key, const char *value
 /* Makes the plan of one sample: no cut where V ≤ B, contradictions refused, fallen cuts counted. */
 enum status method_plan(struct plan *out, const struct method *method, const struct plan_input *input,
                         struct error *err);
+
+/* solve.c: the plan for `match` other than official. */
+enum status plan_solve(struct plan *out, const struct method *method, const struct plan_input *input,
+                       double budget, struct error *err);
 
 /* compact: after a cut the sequence is numbered 0 … L'−1; original: kept tokens keep their ids. */
 bool method_original_positions(const struct method *method);

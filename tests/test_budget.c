@@ -434,6 +434,36 @@ static void test_methods_before_the_decoder_take_the_budget_itself(void **state)
     assert_int_equal(plan.cuts[0].keep, 190);
 }
 
+/* Milliseconds that rise in a straight line with the tokens are tokens; a cut's own cost leaves fewer. */
+static void test_latency_on_a_straight_line(void **state)
+{
+    (void)state;
+    struct latency latency = {.n_points = 3, .tokens = {100, 300, 800}, .layer_ms = {1, 3, 8}};
+    static const char *const names[] = {"sparsevlm", "fastv", "pdrop", "tome"};
+    for (int i = 0; i < 4; i++) {
+        struct plan plan, same = plan_of(names[i], "192", "tokens_in", NULL, NULL, &llava7b);
+        struct plan_input input = llava7b;
+        struct method method;
+        struct error err;
+        input.n_text = 0; /* so that nothing of the line lies under the text */
+        assert_int_equal(method_init(&method, names[i], &err), OK);
+        assert_int_equal(method_set(&method, "budget", "192", &err), OK);
+        assert_int_equal(method_set(&method, "match", "latency", &err), OK);
+        assert_int_equal(method_plan(&plan, &method, &input, &err), BAD_INPUT);
+        assert_non_null(strstr(err.text, "calibration"));
+        method.latency = &latency;
+        latency.cut_ms = 0;
+        assert_int_equal(method_plan(&plan, &method, &input, &err), OK);
+        assert_int_equal(plan.n_cuts, same.n_cuts);
+        for (int c = 0; c < plan.n_cuts; c++)
+            assert_int_equal(plan.cuts[c].keep, same.cuts[c].keep);
+        latency.cut_ms = 5;
+        assert_int_equal(method_plan(&plan, &method, &input, &err), OK);
+        if (strcmp(names[i], "tome") != 0) /* works before what is matched */
+            assert_true(plan.cuts[0].keep < same.cuts[0].keep);
+    }
+}
+
 static void test_apportion(void **state)
 {
     (void)state;
@@ -461,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_visionzip_splits_its_budget),
         cmocka_unit_test(test_methods_before_the_decoder_take_the_budget_itself),
         cmocka_unit_test(test_apportion),
+        cmocka_unit_test(test_latency_on_a_straight_line),
         cmocka_unit_test(test_official_trajectories),
         cmocka_unit_test(test_official_scales_with_the_picture),
         cmocka_unit_test(test_sparsevlm_tokens_in),
