@@ -104,6 +104,7 @@ static enum status plan_sample(struct plan *out, const struct method *method, co
     input = &sizes;
     if (reducer->dense)
         return OK;
+    TRY(reducer->check(method, err));
     bool counts = reducer->has_counts(method);
     if (method->budget.given && counts)
         return fail(err, BAD_INPUT,

@@ -138,6 +138,8 @@ struct reducer {
     bool budget_free;   /* has a setting of its own without budget and counts (plan_counts) */
 
     /* ---- budget to counts: a plan is made before the first token is computed ---------------- */
+    /* Parameters that contradict each other. */
+    enum status (*check)(const struct method *method, struct error *err);
     /* Whether the method's own counts (keep, ratios, r) are given, so that it needs no budget. */
     bool (*has_counts)(const struct method *method);
     enum status (*plan_counts)(struct plan *out, const struct method *method, const struct plan_input *input,

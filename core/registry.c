@@ -28,6 +28,13 @@ static bool no_counts(const struct method *method)
     return false;
 }
 
+static enum status no_contradiction(const struct method *method, struct error *err)
+{
+    (void)method;
+    (void)err;
+    return OK;
+}
+
 static enum status no_plan(struct plan *out, const struct method *method, const struct plan_input *input,
                            struct error *err)
 {
@@ -168,6 +175,7 @@ static void fill(void)
     for (int i = 0; i < N_REDUCERS; i++) {
         struct reducer *r = &filled[i];
         *r = *sources[i];
+        FILL(check, no_contradiction);
         FILL(has_counts, no_counts);
         FILL(plan_counts, no_plan);
         FILL(plan_official, no_official);

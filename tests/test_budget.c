@@ -311,6 +311,8 @@ static void test_data_dependent_modes_take_no_budget(void **state)
     struct error err;
     assert_int_equal(plan_error(&err, "sparsevlm", "192", "official", "mode", "paper", &llava7b), BAD_INPUT);
     assert_non_null(strstr(err.text, "depend on the data"));
+    assert_int_equal(plan_error(&err, "sparsevlm", "192", "official", "lambda", "0.4", &llava7b), BAD_INPUT);
+    assert_non_null(strstr(err.text, "goes with mode paper"));
 }
 
 /* baselines.md 0.3: stage tokens are rounded there and truncated by the code. */
