@@ -129,27 +129,57 @@ static json_t *schedule_json(const struct schedule *s)
                      s->tokens_out);
 }
 
-static void schedule_print(const struct schedule *s, enum format format)
+/* "300+9, 200+4, 110+3": kept and clusters of each cut; with layers "2: 300+9, …". */
+static void cuts_text(char *out, size_t size, const struct plan *plan, bool layers)
 {
-    char cuts[128] = "";
     size_t used = 0;
-    for (int i = 0; i < s->plan.n_cuts; i++) {
-        const struct plan_cut *cut = &s->plan.cuts[i];
-        char clusters[16] = "";
+    out[0] = 0;
+    for (int i = 0; i < plan->n_cuts && used < size; i++) {
+        const struct plan_cut *cut = &plan->cuts[i];
+        char layer[16] = "", clusters[16] = "";
+        if (layers)
+            snprintf(layer, sizeof layer, "%d: ", cut->layer);
         if (cut->clusters > 0)
             snprintf(clusters, sizeof clusters, "+%d", cut->clusters);
-        used += (size_t)snprintf(cuts + used, sizeof cuts - used, "%s%d: %d%s", i ? ", " : "", cut->layer,
-                                 cut->keep, clusters);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%s%d%s", i ? ", " : "", layer, cut->keep, clusters);
     }
-    printf(format == FORMAT_MARKDOWN ? "| %s | %s | `%s` | %s | %.6g | %.9g |\n"
-                                     : "%-14s %-7s %-11s %-28s %10.6g %10.9g\n",
-           s->method, s->budget, match_names[s->match], cuts, s->tokens_in, s->tokens_out);
+}
+
+enum { N_BUDGETS = 4 };
+static const char *const budgets[N_BUDGETS] = {"192", "128", "96", "64"};
+
+/* schedules [n ≤ N_BUDGETS] of one method and match, n at least 1. */
+static void schedules_print(const struct schedule *schedules, int n, enum format format)
+{
+    char cuts[128];
+    if (format == FORMAT_MARKDOWN) {
+        printf("| %s | ", schedules[0].method);
+        for (int i = 0; i < schedules[0].plan.n_cuts; i++)
+            printf("%s%d", i ? ", " : "", schedules[0].plan.cuts[i].layer);
+        printf(" | `%s` |", match_names[schedules[0].match]);
+    }
+    for (int b = 0, i = 0; b < N_BUDGETS; b++) {
+        const struct schedule *s =
+            i < n && strcmp(schedules[i].budget, budgets[b]) == 0 ? &schedules[i] : NULL;
+        i += s != NULL;
+        if (s)
+            cuts_text(cuts, sizeof cuts, &s->plan, format == FORMAT_TEXT);
+        if (format == FORMAT_MARKDOWN && s)
+            printf(" %s → %.2f, %.2f |", cuts, s->tokens_in, s->tokens_out);
+        else if (format == FORMAT_MARKDOWN)
+            printf(" – |");
+        else if (s)
+            printf("%-14s %-7s %-11s %-31s %10.6g %10.9g\n", s->method, s->budget, match_names[s->match],
+                   cuts, s->tokens_in, s->tokens_out);
+    }
+    if (format == FORMAT_MARKDOWN)
+        putchar('\n');
 }
 
 /* The schedules of one method, by mode where it has modes (those that take a budget). */
 static void schedules_of(json_t *list, const struct reducer *reducer, enum format format)
 {
-    static const char *const budgets[] = {"192", "128", "96", "64"};
     static const enum match matches[] = {MATCH_OFFICIAL, MATCH_TOKENS_IN};
     char words[128] = "", *state = NULL;
     for (int p = 0; p < reducer->n_params; p++)
@@ -157,16 +187,16 @@ static void schedules_of(json_t *list, const struct reducer *reducer, enum forma
             snprintf(words, sizeof words, "%s", reducer->params[p].choices);
     const char *mode = strtok_r(words, "|", &state);
     do
-        for (unsigned b = 0; b < sizeof budgets / sizeof *budgets; b++)
-            for (unsigned m = 0; m < sizeof matches / sizeof *matches; m++) {
-                struct schedule schedule;
-                if (!schedule_make(&schedule, reducer, mode, budgets[b], matches[m]))
-                    continue;
-                if (format == FORMAT_JSON)
-                    json_array_append_new(list, schedule_json(&schedule));
-                else
-                    schedule_print(&schedule, format);
-            }
+        for (unsigned m = 0; m < sizeof matches / sizeof *matches; m++) {
+            struct schedule schedules[N_BUDGETS];
+            int n = 0;
+            for (int b = 0; b < N_BUDGETS; b++)
+                n += schedule_make(&schedules[n], reducer, mode, budgets[b], matches[m]);
+            for (int i = 0; i < n && format == FORMAT_JSON; i++)
+                json_array_append_new(list, schedule_json(&schedules[i]));
+            if (n > 0 && format != FORMAT_JSON)
+                schedules_print(schedules, n, format);
+        }
     while (mode && (mode = strtok_r(NULL, "|", &state)));
 }
 
@@ -176,12 +206,12 @@ static int list_schedules(enum format format)
     const struct reducer *const *all = reducers(&n);
     json_t *list = json_array();
     if (format == FORMAT_TEXT)
-        printf("%-14s %-7s %-11s %-28s %10s %10s   (%d visual tokens, %d layers)\n", "method", "budget",
+        printf("%-14s %-7s %-11s %-31s %10s %10s   (%d visual tokens, %d layers)\n", "method", "budget",
                "match", "after layer: kept+clusters", "tokens_in", "tokens_out", llava7b.n_visual,
                llava7b.n_layers);
     else if (format == FORMAT_MARKDOWN)
-        printf("| method | budget | match | after layer: kept + clusters | tokens in | tokens out |\n"
-               "|---|--:|---|---|--:|--:|\n");
+        printf(
+            "| method | cuts after layers | match | 192 | 128 | 96 | 64 |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < n; i++)
         schedules_of(list, all[i], format);
     if (format == FORMAT_JSON)
