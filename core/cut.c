@@ -323,8 +323,8 @@ static enum status score_next_layer(struct view *view, struct reduction *r, cons
 
 /* ---- acting --------------------------------------------------------------------------------- */
 
-/* Formula of the scores of one cut (cli: Counting). The next layer's keys of the n_out rows that go on count
- * in its prefill. */
+/* Formula of the scores of one cut (docs/counting.md). The next layer's keys of the n_out rows that go on
+ * count in its prefill. */
 static uint64_t score_macs(const struct reduction *r, const struct view *view, int n_in, int n_out,
                            const struct score_request *request)
 {

@@ -188,6 +188,8 @@ struct reducer {
 /* All methods in order; n: how many. */
 const struct reducer *const *reducers(int *n);
 const struct reducer *reducer_find(const char *name); /* NULL when there is none */
+/* For tests (docs/example_method.c): one more method, before another thread looks for one. */
+void reducer_add(const struct reducer *reducer);
 
 /* A method by name with its defaults; `method_set` takes budget, match and every parameter by key. */
 enum status method_init(struct method *out, const char *name, struct error *err);

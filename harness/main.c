@@ -54,7 +54,8 @@ static const struct command commands[] = {
     {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",
      "winnow world --out DIR [--suite NAME]... [--seed N] [--count N]\n"},
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
-     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids\n"},
+     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
+     "--markdown]\n"},
     {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
