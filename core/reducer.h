@@ -204,6 +204,9 @@ enum status method_resolve(struct method *method, uint64_t seed, struct error *e
 /* Plan of one picture in the tower, of n_images; the sample's budget is shared out among them. */
 enum status method_plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
                               int image, int n_images, struct error *err);
+/* Visual tokens of it that leave the tower. */
+enum status method_tower_tokens(int *out, const struct method *method, const struct plan_input *input,
+                                int image, int n_images, struct error *err);
 /* The same for the grid that the tower makes of it. */
 enum status method_tower_grid(struct patch_grid *out, const struct method *method,
                               const struct plan_input *input, int image, int n_images, struct error *err);
