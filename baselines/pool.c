@@ -51,8 +51,8 @@ static struct patch_grid grid_of(const struct plan_input *input, int budget)
     return grid;
 }
 
-/* Tokens that `budget` comes to over all pictures. */
-static int tokens_of(const struct method *method, const struct plan_input *input, int budget)
+/* Tokens of the grids that the shares of `budget` buy. */
+static int grids_of(const struct method *method, const struct plan_input *input, int budget)
 {
     int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n = 0;
     int extra = method->reducer->in_tower ? extra_of(input) : 0; /* pool drops what is no patch */
@@ -63,6 +63,18 @@ static int tokens_of(const struct method *method, const struct plan_input *input
         struct patch_grid grid =
             grid_of(input, shares[i] + (method->reducer->in_tower ? 0 : extra_of(input)));
         n += shares[i] > 0 ? grid.rows * grid.cols + extra : 0;
+    }
+    return n;
+}
+
+/* Tokens that `budget` comes to over all pictures. A grid may leave some of its share, and what is left is
+ * shared out anew, until the count gives itself: it is all that is known when the pictures are reduced. */
+static int tokens_of(const struct method *method, const struct plan_input *input, int budget)
+{
+    int n = grids_of(method, input, budget);
+    while (n < budget) {
+        budget = n;
+        n = grids_of(method, input, budget);
     }
     return n;
 }
@@ -150,13 +162,7 @@ static void windows_of_picture(struct windows *w, int first, struct patch_grid f
 static void windows_fill(struct windows *w, const struct view *view)
 {
     int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n_images = select_image_sizes(sizes, view), first = 0;
-    const struct params *params = &view->method->params;
-    double value = view->method->budget.value;
-    int budget = params_has(params, "keep")   ? param_count(params, "keep")
-                 : view->method->budget.share ? (int)floor(value * view->n_visual + 0.5)
-                                              : (int)floor(value + 0.5);
-    budget = view->method->match == MATCH_FLOPS ? view->cut->keep : budget;
-    apportion(shares, sizes, n_images, budget < 1 ? 1 : budget);
+    apportion(shares, sizes, n_images, view->cut->keep);
     for (int i = 0; i < n_images; first += sizes[i++]) {
         struct patch_grid from = view->grids[i], to;
         if (shares[i] < 1)
