@@ -205,8 +205,7 @@ static enum status factors_upload(float **out, struct reduction *r, const struct
         free(mark);
         return memory_failed(err, "distance factors", n * sizeof *host);
     }
-    for (int distance = 0; distance <= most; distance++)
-        table[distance] = request->factor(&mark[distance], view, distance);
+    request->factors(table, mark, view, most + 1);
     for (int i = 0; i < view->n_rows; i++)
         for (int j = 0; j < view->n_visual; j++) {
             int distance = position_of(r, rows[i]) - position_of(r, visual[j]);
@@ -238,14 +237,14 @@ static enum status score_this_layer(struct view *view, struct score_memory *memo
     enum status status = OK;
     ops->upload(&s->compute, rows, host, (size_t)view->n_rows * sizeof *host);
     size_t n_rows = (size_t)view->n_rows;
-    if (request->factor)
+    if (request->factors)
         TRY_GOTO(status, factors_upload(&memory->factor, r, view, request, host, visual, err));
     if (request->by_row)
         TRY_GOTO(status, backend_floats(&memory->rows, ops, n_rows * (size_t)n_visual, err));
     if (request->by_head)
         TRY_GOTO(status, backend_floats(&memory->heads, ops, (size_t)point->n_heads * (size_t)n_visual, err));
     if (request->all_keys) {
-        ENSURE(!request->factor && !request->by_row && !request->by_head);
+        ENSURE(!request->factors && !request->by_row && !request->by_head);
         int32_t *keys = index_at(s, INDEX_ORDER);
         for (int i = 0; i < n; i++)
             host[i] = i;
@@ -285,7 +284,9 @@ static enum status score_next_layer(struct view *view, struct reduction *r, cons
     ENSURE(request->rows == ROWS_LAST && point->layer + 1 < config->text.n_layers);
 
     ops->rms_norm(c, w->h, w->x, layer->input_norm, config->text.eps, n, d);
+    double start = clock_ms();
     ops->linear(c, w->k, w->h, &layer->k, NULL, n);
+    r->keys_ms = clock_ms() - start;
     ops->linear(c, w->q, w->h + (size_t)(n - 1) * (size_t)d, &layer->q, NULL, 1);
     ops->copy(c, w->v, w->k, (size_t)n * key * sizeof(float));
     if (!request->unrotated) {
@@ -433,6 +434,7 @@ enum status cut_apply(struct cut_result *out, struct reduction *r, const struct 
     TRY(visual_upload(&visual, r, err));
     struct score_memory memory = {0};
     uint64_t stage = s->compute.macs; /* of the stage that the cut stands in */
+    int n_in = r->sequence.n;
     s->compute.macs = 0;
     enum status status = cut_act(out, &memory, r, point, cut, visual, err);
     score_memory_free(&memory, s->vlm->ops);
@@ -441,5 +443,7 @@ enum status cut_apply(struct cut_result *out, struct reduction *r, const struct 
     r->macs_counted += s->compute.macs - r->keys_macs; /* keys that the next layer does not compute again */
     s->compute.macs = stage;
     r->ms += clock_ms() - start;
+    if (r->keys_ready) /* those of the rows that go on are the next layer's, in time as in MACs */
+        r->ms -= r->keys_ms * r->sequence.n / n_in;
     return status;
 }

@@ -49,9 +49,9 @@ struct score_request {
     bool next_layer;
     bool unrotated, visual_only; /* with next_layer: no rotary angles; softmax over visual keys (FEATHER) */
     bool by_row, by_head;        /* view->score_rows, view->score_heads are wanted too */
-    /* What the probability of a key `distance` positions before its row is multiplied by; NULL: 1. *mark: set
-     * true where the sample is to be marked. */
-    float (*factor)(bool *mark, const struct view *view, int distance);
+    /* factor [n]: what the probability of a key 0 … n − 1 positions before its row is multiplied by; NULL: 1.
+     * mark [n]: true where a sample that has the distance is to be marked. */
+    void (*factors)(float *factor, bool *mark, const struct view *view, int n);
 };
 
 struct patch_grid {
