@@ -183,9 +183,16 @@ static enum status backend_floats(float **out, const struct ops *ops, size_t n, 
     return *out ? OK : memory_failed(err, "scores by row or head", n * sizeof(float));
 }
 
-static int position_of(const struct reduction *r, int row)
+/* positions [sequence.n] of the rows in the layer just run; the largest is returned. */
+static int positions_of(int32_t *positions, const struct reduction *r)
 {
-    return method_original_positions(r->method) ? r->sequence.tokens[row].position : row;
+    bool original = method_original_positions(r->method); /* looks parameters up by name */
+    int most = 0;
+    for (int i = 0; i < r->sequence.n; i++) {
+        positions[i] = original ? r->sequence.tokens[i].position : i;
+        most = positions[i] > most ? positions[i] : most;
+    }
+    return most;
 }
 
 /* factor [n_rows, n_visual] by the distance of row and key. */
@@ -194,27 +201,33 @@ static enum status factors_upload(float **out, struct reduction *r, const struct
                                   const int32_t *visual, struct error *err)
 {
     const struct ops *ops = r->session->vlm->ops;
-    size_t n = (size_t)view->n_rows * (size_t)view->n_visual;
-    int most = 0;
-    for (int i = 0; i < r->sequence.n; i++)
-        most = position_of(r, i) > most ? position_of(r, i) : most;
-    float *host = memory_alloc(n + (size_t)most + 1, sizeof *host), *table = host ? host + n : NULL;
-    bool *mark = memory_zero((size_t)most + 1, sizeof *mark);
+    size_t n = (size_t)view->n_rows * (size_t)view->n_visual, n_sequence = (size_t)r->sequence.n;
+    int32_t *positions = memory_alloc(n_sequence, sizeof *positions);
+    if (positions == NULL)
+        return memory_failed(err, "positions", n_sequence * sizeof *positions);
+    size_t n_table = (size_t)positions_of(positions, r) + 1;
+    float *host = memory_alloc(n + n_table, sizeof *host), *table = host ? host + n : NULL;
+    bool *mark = memory_zero(n_table, sizeof *mark);
     if (host == NULL || mark == NULL) {
+        free(positions);
         free(host);
         free(mark);
         return memory_failed(err, "distance factors", n * sizeof *host);
     }
-    request->factors(table, mark, view, most + 1);
-    for (int i = 0; i < view->n_rows; i++)
+    request->factors(table, mark, view, (int)n_table);
+    for (int i = 0; i < view->n_rows; i++) {
+        int32_t row = positions[rows[i]];
+        float *factor = host + (size_t)i * (size_t)view->n_visual;
         for (int j = 0; j < view->n_visual; j++) {
-            int distance = position_of(r, rows[i]) - position_of(r, visual[j]);
-            host[(size_t)i * (size_t)view->n_visual + (size_t)j] = table[abs(distance)];
+            int distance = row - positions[visual[j]];
+            factor[j] = table[abs(distance)];
             r->marked = r->marked || (distance >= 0 && mark[distance]);
         }
+    }
     enum status status = backend_floats(out, ops, n, err);
     if (status == OK)
         ops->upload(&r->session->compute, *out, host, n * sizeof *host);
+    free(positions);
     free(host);
     free(mark);
     return status;
@@ -293,12 +306,11 @@ static enum status score_next_layer(struct view *view, struct reduction *r, cons
         int32_t *host = memory_alloc((size_t)n, sizeof *host), *positions = index_at(s, INDEX_POSITIONS);
         if (host == NULL)
             return memory_failed(err, "positions", (size_t)n * sizeof *host);
-        for (int i = 0; i < n; i++)
-            host[i] = position_of(r, i);
+        positions_of(host, r);
         ops->upload(c, positions, host, (size_t)n * sizeof *host);
-        free(host);
         ops->rope(c, w->v, s->vlm->llama.rope, positions, 0, n, n_kv_heads, h);
-        ops->rope(c, w->q, s->vlm->llama.rope, NULL, position_of(r, n - 1), 1, n_heads, h);
+        ops->rope(c, w->q, s->vlm->llama.rope, NULL, host[n - 1], 1, n_heads, h);
+        free(host);
     }
     float *keys = w->v;
     int n_keys = request->visual_only ? n_visual : n;
