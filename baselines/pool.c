@@ -51,8 +51,8 @@ static struct patch_grid grid_of(const struct plan_input *input, int budget)
     return grid;
 }
 
-/* Tokens that `budget` comes to over all pictures. */
-static int tokens_of(const struct method *method, const struct plan_input *input, int budget)
+/* Tokens of the grids that the shares of `budget` buy. */
+static int grids_of(const struct method *method, const struct plan_input *input, int budget)
 {
     int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n = 0;
     int extra = method->reducer->in_tower ? extra_of(input) : 0; /* pool drops what is no patch */
@@ -63,6 +63,18 @@ static int tokens_of(const struct method *method, const struct plan_input *input
         struct patch_grid grid =
             grid_of(input, shares[i] + (method->reducer->in_tower ? 0 : extra_of(input)));
         n += shares[i] > 0 ? grid.rows * grid.cols + extra : 0;
+    }
+    return n;
+}
+
+/* Tokens that `budget` comes to over all pictures. A grid may leave some of its share, and what is left is
+ * shared out anew, until the count gives itself: it is all that is known when the pictures are reduced. */
+static int tokens_of(const struct method *method, const struct plan_input *input, int budget)
+{
+    int n = grids_of(method, input, budget);
+    while (n < budget) {
+        budget = n;
+        n = grids_of(method, input, budget);
     }
     return n;
 }
@@ -145,41 +157,22 @@ static void windows_of_picture(struct windows *w, int first, struct patch_grid f
         }
 }
 
-/* The grids of all pictures that come to `keep` tokens: those of the smallest budget that does. */
-static bool grids_find(struct patch_grid *to, const struct view *view, const int *sizes, int n_images,
-                       int keep)
-{
-    int shares[LIMIT_IMAGES];
-    for (int budget = keep, sum = 0; sum <= keep && budget <= view->n_visual; budget++) {
-        apportion(shares, sizes, n_images, budget);
-        sum = 0;
-        for (int i = 0; i < n_images; i++) {
-            struct patch_grid from = view->grids[i];
-            to[i] = (struct patch_grid){0, 0};
-            if (shares[i] > 0)
-                grid_choose(&to[i].rows, &to[i].cols, shares[i], from.rows, from.cols,
-                            (double)from.cols / from.rows);
-            sum += to[i].rows * to[i].cols;
-        }
-        if (sum == keep)
-            return true;
-    }
-    return false;
-}
-
-/* The windows of all pictures. Patches of a picture are contiguous, in raster order, before layer 0; what
- * stands before them (a class token) is dropped. */
+/* The windows of all pictures, each its share of the plan's count. Patches of a picture are contiguous, in
+ * raster order, before layer 0; what stands before them (a class token) is dropped. */
 static enum status windows_fill(struct windows *w, const struct view *view, struct error *err)
 {
-    int sizes[LIMIT_IMAGES], n_images = select_image_sizes(sizes, view), first = 0;
-    struct patch_grid to[LIMIT_IMAGES];
-    if (!grids_find(to, view, sizes, n_images, view->cut->keep))
+    int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n_images = select_image_sizes(sizes, view), first = 0;
+    apportion(shares, sizes, n_images, view->cut->keep);
+    for (int i = 0; i < n_images; first += sizes[i++]) {
+        struct patch_grid from = view->grids[i], to;
+        if (shares[i] < 1)
+            continue;
+        grid_choose(&to.rows, &to.cols, shares[i], from.rows, from.cols, (double)from.cols / from.rows);
+        windows_of_picture(w, first + sizes[i] - from.rows * from.cols, from, to);
+    }
+    if (w->n_windows != view->cut->keep)
         return fail(err, BAD_INPUT, "method pool: no grid of a picture with %d x %d patches has %d tokens",
                     view->grids[0].rows, view->grids[0].cols, view->cut->keep);
-    for (int i = 0; i < n_images; first += sizes[i++]) {
-        struct patch_grid from = view->grids[i];
-        windows_of_picture(w, first + sizes[i] - from.rows * from.cols, from, to[i]);
-    }
     return OK;
 }
 

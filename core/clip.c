@@ -225,9 +225,15 @@ enum status clip_forward(struct session *session, struct reduction *r, const str
     return tap_give(tap, session, "vision.features", *features, 0, *n_features, d, err);
 }
 
-uint64_t clip_macs(const struct vlm_config *config)
+uint64_t clip_macs(const struct vlm_config *config, const struct patch_grid *grid, const struct plan *plan,
+                   bool middle)
 {
-    uint64_t n_patches = (uint64_t)config->grid_rows * (uint64_t)config->grid_cols;
-    return patch_macs(config, n_patches) +
-           (uint64_t)config->vision.n_used_layers * layer_macs(config, n_patches + 1, n_patches + 1);
+    uint64_t n = (uint64_t)grid->rows * (uint64_t)grid->cols, sum = patch_macs(config, n++);
+    for (int l = 0, next = 0; l < config->vision.n_used_layers; l++) {
+        uint64_t n_in = n;
+        for (; next < plan->n_cuts && plan->cuts[next].layer == l; next++)
+            n = 1 + (uint64_t)plan->cuts[next].keep + (uint64_t)plan->cuts[next].clusters;
+        sum += layer_macs(config, n_in, middle ? n : n_in);
+    }
+    return sum;
 }

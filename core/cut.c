@@ -185,9 +185,16 @@ static enum status backend_floats(float **out, const struct ops *ops, size_t n, 
     return *out ? OK : memory_failed(err, "scores by row or head", n * sizeof(float));
 }
 
-static int position_of(const struct reduction *r, int row)
+/* positions [sequence.n] of the rows in the layer just run; the largest is returned. */
+static int positions_of(int32_t *positions, const struct reduction *r)
 {
-    return method_original_positions(r->method) ? r->sequence.tokens[row].position : row;
+    bool original = method_original_positions(r->method); /* looks parameters up by name */
+    int most = 0;
+    for (int i = 0; i < r->sequence.n; i++) {
+        positions[i] = original ? r->sequence.tokens[i].position : i;
+        most = positions[i] > most ? positions[i] : most;
+    }
+    return most;
 }
 
 /* factor [n_rows, n_visual] by the distance of row and key. */
@@ -196,28 +203,33 @@ static enum status factors_upload(float **out, struct reduction *r, const struct
                                   const int32_t *visual, struct error *err)
 {
     const struct ops *ops = r->session->vlm->ops;
-    size_t n = (size_t)view->n_rows * (size_t)view->n_visual;
-    int most = 0;
-    for (int i = 0; i < r->sequence.n; i++)
-        most = position_of(r, i) > most ? position_of(r, i) : most;
-    float *host = memory_alloc(n + (size_t)most + 1, sizeof *host), *table = host ? host + n : NULL;
-    bool *mark = memory_zero((size_t)most + 1, sizeof *mark);
+    size_t n = (size_t)view->n_rows * (size_t)view->n_visual, n_sequence = (size_t)r->sequence.n;
+    int32_t *positions = memory_alloc(n_sequence, sizeof *positions);
+    if (positions == NULL)
+        return memory_failed(err, "positions", n_sequence * sizeof *positions);
+    size_t n_table = (size_t)positions_of(positions, r) + 1;
+    float *host = memory_alloc(n + n_table, sizeof *host), *table = host ? host + n : NULL;
+    bool *mark = memory_zero(n_table, sizeof *mark);
     if (host == NULL || mark == NULL) {
+        free(positions);
         free(host);
         free(mark);
         return memory_failed(err, "distance factors", n * sizeof *host);
     }
-    for (int distance = 0; distance <= most; distance++)
-        table[distance] = request->factor(&mark[distance], view, distance);
-    for (int i = 0; i < view->n_rows; i++)
+    request->factors(table, mark, view, (int)n_table);
+    for (int i = 0; i < view->n_rows; i++) {
+        int32_t row = positions[rows[i]];
+        float *factor = host + (size_t)i * (size_t)view->n_visual;
         for (int j = 0; j < view->n_visual; j++) {
-            int distance = position_of(r, rows[i]) - position_of(r, visual[j]);
-            host[(size_t)i * (size_t)view->n_visual + (size_t)j] = table[abs(distance)];
+            int distance = row - positions[visual[j]];
+            factor[j] = table[abs(distance)];
             r->marked = r->marked || (distance >= 0 && mark[distance]);
         }
+    }
     enum status status = backend_floats(out, ops, n, err);
     if (status == OK)
         ops->upload(&r->session->compute, *out, host, n * sizeof *host);
+    free(positions);
     free(host);
     free(mark);
     return status;
@@ -240,14 +252,14 @@ static enum status score_this_layer(struct view *view, struct score_memory *memo
     enum status status = OK;
     ops->upload(&s->compute, rows, host, (size_t)view->n_rows * sizeof *host);
     size_t n_rows = (size_t)view->n_rows;
-    if (request->factor)
+    if (request->factors)
         TRY_GOTO(status, factors_upload(&memory->factor, r, view, request, host, visual, err));
     if (request->by_row)
         TRY_GOTO(status, backend_floats(&memory->rows, ops, n_rows * (size_t)n_visual, err));
     if (request->by_head)
         TRY_GOTO(status, backend_floats(&memory->heads, ops, (size_t)point->n_heads * (size_t)n_visual, err));
     if (request->all_keys) {
-        ENSURE(!request->factor && !request->by_row && !request->by_head);
+        ENSURE(!request->factors && !request->by_row && !request->by_head);
         int32_t *keys = index_at(s, INDEX_ORDER);
         for (int i = 0; i < n; i++)
             host[i] = i;
@@ -287,19 +299,20 @@ static enum status score_next_layer(struct view *view, struct reduction *r, cons
     ENSURE(request->rows == ROWS_LAST && point->layer + 1 < config->text.n_layers);
 
     ops->rms_norm(c, w->h, w->x, layer->input_norm, config->text.eps, n, d);
+    double start = clock_ms();
     ops->linear(c, w->k, w->h, &layer->k, NULL, n);
+    r->keys_ms = clock_ms() - start;
     ops->linear(c, w->q, w->h + (size_t)(n - 1) * (size_t)d, &layer->q, NULL, 1);
     ops->copy(c, w->v, w->k, (size_t)n * key * sizeof(float));
     if (!request->unrotated) {
         int32_t *host = memory_alloc((size_t)n, sizeof *host), *positions = index_at(s, INDEX_POSITIONS);
         if (host == NULL)
             return memory_failed(err, "positions", (size_t)n * sizeof *host);
-        for (int i = 0; i < n; i++)
-            host[i] = position_of(r, i);
+        positions_of(host, r);
         ops->upload(c, positions, host, (size_t)n * sizeof *host);
-        free(host);
         ops->rope(c, w->v, s->vlm->llama.rope, positions, 0, n, n_kv_heads, h);
-        ops->rope(c, w->q, s->vlm->llama.rope, NULL, position_of(r, n - 1), 1, n_heads, h);
+        ops->rope(c, w->q, s->vlm->llama.rope, NULL, host[n - 1], 1, n_heads, h);
+        free(host);
     }
     float *keys = w->v;
     int n_keys = request->visual_only ? n_visual : n;
@@ -436,6 +449,7 @@ enum status cut_apply(struct cut_result *out, struct reduction *r, const struct 
     TRY(visual_upload(&visual, r, err));
     struct score_memory memory = {0};
     uint64_t stage = s->compute.macs; /* of the stage that the cut stands in */
+    int n_in = r->sequence.n;
     s->compute.macs = 0;
     enum status status = cut_act(out, &memory, r, point, cut, visual, err);
     score_memory_free(&memory, s->vlm->ops);
@@ -444,5 +458,7 @@ enum status cut_apply(struct cut_result *out, struct reduction *r, const struct 
     r->macs_counted += s->compute.macs - r->keys_macs; /* keys that the next layer does not compute again */
     s->compute.macs = stage;
     r->ms += clock_ms() - start;
+    if (r->keys_ready) /* those of the rows that go on are the next layer's, in time as in MACs */
+        r->ms -= r->keys_ms * r->sequence.n / n_in;
     return status;
 }

@@ -31,6 +31,7 @@ struct reduction {
     /* The next layer's unrotated keys of the successor's rows are in work.k, paid for by its cut. */
     bool keys_ready;
     uint64_t keys_macs;
+    double keys_ms; /* of the keys of all rows that entered the cut */
 
     bool want_records;
     struct cut_record *records;

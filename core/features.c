@@ -36,9 +36,25 @@ static uint64_t projector_macs(const struct vlm_config *config, int n)
     return (uint64_t)n * d * ((uint64_t)config->vision.hidden + d);
 }
 
-uint64_t vlm_image_macs(const struct vlm_config *config)
+enum status vlm_image_macs(uint64_t *vision, uint64_t *project, const struct vlm_config *config,
+                           const struct method *method, int n_images, struct error *err)
 {
-    return clip_macs(config) + projector_macs(config, config->visual_per_image);
+    struct method vanilla;
+    if (method == NULL) {
+        TRY(method_init(&vanilla, "vanilla", err));
+        method = &vanilla;
+    }
+    struct plan_input input = vlm_plan_input(config, n_images * config->visual_per_image, 0, 0);
+    struct patch_grid grid;
+    struct plan plan;
+    int n;
+    input.n_images = n_images;
+    TRY(method_tower_grid(&grid, method, &input, 0, n_images, err));
+    TRY(method_plan_tower(&plan, method, &input, 0, n_images, err));
+    TRY(method_tower_tokens(&n, method, &input, 0, n_images, err));
+    *vision = clip_macs(config, &grid, &plan, method->reducer->tower(method).middle);
+    *project = projector_macs(config, n);
+    return OK;
 }
 
 /* The tower's sequence: the class token, as text unless it is handed on, then the patches. */
@@ -236,23 +252,23 @@ exit:
     return status;
 }
 
-enum status features_random(struct features **out, struct session *s, int n, const struct method *method,
-                            uint64_t seed, struct error *err)
+enum status features_random(struct features **out, struct session *s, int n,
+                            const struct encode_options *options, struct error *err)
 {
-    const struct vlm_config *config = &s->vlm->config;
+    const struct method *method = options->method;
     const struct reducer *in_tower = method && method->reducer->in_tower ? method->reducer : NULL;
-    int n_left = n;
+    int n_left = n, n_images = options->n_images > 0 ? options->n_images : 1;
     if (in_tower) {
-        struct plan_input input = vlm_plan_input(&s->vlm->config, n, 0, 0);
-        struct plan plan;
-        TRY(method_plan(&plan, method, &input, err));
-        n_left = plan.n_cuts > 0 ? plan.cuts[0].keep : n;
+        struct plan_input input = vlm_plan_input(&s->vlm->config, n_images * n, 0, 0);
+        input.n_images = n_images;
+        TRY(method_tower_tokens(&n_left, method, &input, options->image, n_images, err));
     }
     TRY(features_new(out, s->vlm, n_left, err));
     struct features *f = *out;
-    f->grid = n == config->grid_rows * config->grid_cols
-                  ? (struct patch_grid){config->grid_rows, config->grid_cols}
-                  : (struct patch_grid){1, n};
+    const struct vlm_config *config = &s->vlm->config;
+    bool whole = n == config->visual_per_image;
+    int first_patch = whole ? n - config->grid_rows * config->grid_cols : 0; /* behind a class token */
+    f->grid = whole ? (struct patch_grid){config->grid_rows, config->grid_cols} : (struct patch_grid){1, n};
     f->n_uncut = f->n_ids = n;
     f->reduced_by = in_tower;
     size_t n_floats = (size_t)n_left * (size_t)s->vlm->config.text.hidden;
@@ -262,10 +278,13 @@ enum status features_random(struct features **out, struct session *s, int n, con
         return memory_failed(err, "visual tokens", n_floats * sizeof *host);
     }
     for (int i = 0; i < n_left; i++)
-        f->tokens[i] = (struct token){
-            .kind = TOKEN_VISUAL, .id = i, .cell = i, .position = i + (config->keep_cls ? 0 : 1), .size = 1};
+        f->tokens[i] = (struct token){.kind = TOKEN_VISUAL,
+                                      .id = i,
+                                      .cell = i < first_patch ? -1 : i - first_patch,
+                                      .position = i + (config->keep_cls ? 0 : 1),
+                                      .size = 1};
     for (size_t i = 0; i < n_floats; i++)
-        host[i] = 0.1f * (2 * rng_float(seed, 0, 0, i) - 1);
+        host[i] = 0.1f * (2 * rng_float(options->seed, 0, (uint64_t)options->image, i) - 1);
     s->vlm->ops->upload(&s->compute, f->data, host, n_floats * sizeof *host);
     free(host);
     return OK;
@@ -287,10 +306,15 @@ void features_release(struct features *f)
     free(f);
 }
 
-void features_times(const struct features *f, double *vision_ms, double *project_ms)
+struct features_cost features_cost(const struct features *f)
 {
-    *vision_ms = f->vision_ms;
-    *project_ms = f->project_ms;
+    return (struct features_cost){.preprocess_ms = f->preprocess_ms,
+                                  .vision_ms = f->vision_ms,
+                                  .project_ms = f->project_ms,
+                                  .select_ms = f->select_ms,
+                                  .macs_vision = f->macs_vision,
+                                  .macs_project = f->macs_project,
+                                  .macs_select = f->macs_select};
 }
 
 int features_count(const struct features *f)

@@ -187,6 +187,21 @@ enum status method_tower_grid(struct patch_grid *out, const struct method *metho
     return OK;
 }
 
+enum status method_tower_tokens(int *out, const struct method *method, const struct plan_input *input,
+                                int image, int n_images, struct error *err)
+{
+    struct patch_grid grid;
+    int n_patches = input->grid_rows * input->grid_cols, n_uncut = input->n_visual / n_images;
+    *out = n_uncut;
+    if (!method->reducer->in_tower)
+        return OK;
+    TRY(picture_budget(out, method, input, image, n_images, err));
+    TRY(method_tower_grid(&grid, method, input, image, n_images, err));
+    if (grid.rows * grid.cols != n_patches) /* the class token, where it is one, stays */
+        *out = grid.rows * grid.cols + n_uncut - n_patches;
+    return OK;
+}
+
 enum status method_plan(struct plan *out, const struct method *method, const struct plan_input *input,
                         struct error *err)
 {

@@ -82,6 +82,8 @@ struct move {
     int32_t *slot;    /* [n_kept] places of the kept in sequence order */
     int32_t *cluster; /* [n_visual] cluster whose centre a place is, −1 */
     int32_t *row_of;  /* [n_clusters] new row of each cluster */
+    int32_t *size;    /* [n_clusters] patches in all that go into it, its centre's own share aside */
+    int32_t *cell;    /* [n_clusters] first cell among them, −1 */
     float *own;       /* [n_out] */
     int n_out, n_before /* new rows before the clusters that follow */;
     void *block;
@@ -90,7 +92,7 @@ struct move {
 static enum status move_new(struct move *out, int n_old, int n_clusters, int n_visual, struct error *err)
 {
     size_t n_out = (size_t)n_old + (size_t)n_clusters;
-    size_t n = 2 * n_out + 2 * (size_t)n_visual + (size_t)n_clusters;
+    size_t n = 2 * n_out + 2 * (size_t)n_visual + 3 * (size_t)n_clusters;
     *out = (struct move){.block = memory_alloc(n + 1, sizeof(int32_t))};
     if (out->block == NULL)
         return memory_failed(err, "kept rows", n * sizeof(int32_t));
@@ -98,7 +100,9 @@ static enum status move_new(struct move *out, int n_old, int n_clusters, int n_v
     out->slot = out->source + n_out;
     out->cluster = out->slot + n_visual;
     out->row_of = out->cluster + n_visual;
-    out->own = (float *)(out->row_of + n_clusters);
+    out->size = out->row_of + n_clusters;
+    out->cell = out->size + n_clusters;
+    out->own = (float *)(out->cell + n_clusters);
     return OK;
 }
 
@@ -109,23 +113,35 @@ static void emit(struct move *move, struct sequence *to, struct token token, int
     move->source[move->n_out++] = old_row;
 }
 
-/* The token that cluster g is: its centre, with the size of all that go into it. */
-static struct token cluster_token(const struct reduction *r, const struct selection *selection,
-                                  const struct choice *choice, int g, struct sequence *to)
+/* What goes into each cluster. */
+static void members_count(struct move *move, const struct reduction *r, const struct selection *selection,
+                          const struct choice *choice)
 {
-    const struct token *old = r->sequence.tokens;
-    struct token token = old[choice->visual[choice->centres[g]]];
+    for (int g = 0; g < selection->n_clusters; g++) {
+        move->size[g] = 0;
+        move->cell[g] = -1;
+    }
+    for (int i = 0; i < selection->n_recycled; i++) {
+        const struct token *member = &r->sequence.tokens[choice->visual[choice->recycled[i]]];
+        int g = choice->group[i];
+        move->size[g] += member->size;
+        if (member->cell >= 0 && (move->cell[g] < 0 || member->cell < move->cell[g]))
+            move->cell[g] = member->cell;
+    }
+}
+
+/* The token that cluster g is: its centre, with the size of all that go into it. */
+static struct token cluster_token(const struct move *move, const struct reduction *r,
+                                  const struct selection *selection, const struct choice *choice, int g,
+                                  struct sequence *to)
+{
+    struct token token = r->sequence.tokens[choice->visual[choice->centres[g]]];
     if (!selection->has_own || choice->own[g] == 0)
         token.size = 0; /* the centre is one of the recycled */
     token.id = -1 - to->n_clusters++;
-    for (int i = 0; i < selection->n_recycled; i++) {
-        if (choice->group[i] != g)
-            continue;
-        const struct token *member = &old[choice->visual[choice->recycled[i]]];
-        token.size += member->size;
-        if (selection->in_place && member->cell >= 0 && (token.cell < 0 || member->cell < token.cell))
-            token.cell = member->cell;
-    }
+    token.size += move->size[g];
+    if (selection->in_place && move->cell[g] >= 0 && (token.cell < 0 || move->cell[g] < token.cell))
+        token.cell = move->cell[g];
     return token;
 }
 
@@ -137,7 +153,7 @@ static void emit_clusters(struct move *move, const struct reduction *r, const st
         return;
     for (int g = 0; g < selection->n_clusters; g++) {
         move->row_of[g] = move->n_out;
-        emit(move, to, cluster_token(r, selection, choice, g, to), choice->visual[choice->centres[g]]);
+        emit(move, to, cluster_token(move, r, selection, choice, g, to), choice->visual[choice->centres[g]]);
         if (selection->has_own)
             move->own[move->n_out - 1] = choice->own[g];
     }
@@ -158,6 +174,7 @@ static void tokens_move(struct move *move, struct reduction *r, const struct sel
     for (int g = 0; selection->in_place && g < selection->n_clusters; g++)
         move->cluster[choice->centres[g]] = g;
 
+    members_count(move, r, selection, choice);
     int place = 0, next = 0;
     for (int i = 0; i <= old->n; i++) {
         if (i == old->text_start) /* the last visual span ends here */
@@ -182,7 +199,7 @@ static void tokens_move(struct move *move, struct reduction *r, const struct sel
             continue;
         }
         move->row_of[g] = move->n_out;
-        emit(move, to, cluster_token(r, selection, choice, g, to), choice->visual[kept]);
+        emit(move, to, cluster_token(move, r, selection, choice, g, to), choice->visual[kept]);
         move->own[move->n_out - 1] = choice->own[g];
     }
     ENSURE(next == selection->n_kept);

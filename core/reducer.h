@@ -50,9 +50,9 @@ struct score_request {
     bool next_layer;
     bool unrotated, visual_only; /* with next_layer: no rotary angles; softmax over visual keys (FEATHER) */
     bool by_row, by_head;        /* view->score_rows, view->score_heads are wanted too */
-    /* What the probability of a key `distance` positions before its row is multiplied by; NULL: 1. *mark: set
-     * true where the sample is to be marked. */
-    float (*factor)(bool *mark, const struct view *view, int distance);
+    /* factor [n]: what the probability of a key 0 … n − 1 positions before its row is multiplied by; NULL: 1.
+     * mark [n]: true where a sample that has the distance is to be marked. */
+    void (*factors)(float *factor, bool *mark, const struct view *view, int n);
 };
 
 struct patch_grid {
@@ -216,6 +216,9 @@ enum status method_resolve(struct method *method, uint64_t seed, struct error *e
 /* Plan of one picture in the tower, of n_images; the sample's budget is shared out among them. */
 enum status method_plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
                               int image, int n_images, struct error *err);
+/* Visual tokens of it that leave the tower. */
+enum status method_tower_tokens(int *out, const struct method *method, const struct plan_input *input,
+                                int image, int n_images, struct error *err);
 /* The same for the grid that the tower makes of it. */
 enum status method_tower_grid(struct patch_grid *out, const struct method *method,
                               const struct plan_input *input, int image, int n_images, struct error *err);

@@ -72,7 +72,9 @@ struct reduction;
  * unless it goes on). *macs: by formula, what the method adds aside. */
 enum status clip_forward(struct session *session, struct reduction *reduction, const struct patch_grid *grid,
                          const struct tap *tap, float **features, int *n, uint64_t *macs, struct error *err);
-uint64_t clip_macs(const struct vlm_config *config);
+/* The same figure before the run: a picture of this grid, cut by `plan` (middle: before the MLP). */
+uint64_t clip_macs(const struct vlm_config *config, const struct patch_grid *grid, const struct plan *plan,
+                   bool middle);
 
 /* ---- llama.c -------------------------------------------------------------------------------- */
 /* n rows of work.x through layer l; row 0 stands at the layer's present cache length. positions: backend ids

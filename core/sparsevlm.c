@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "limits.h"
 #include "memory.h"
 #include "vlm.h"
 
@@ -391,16 +392,21 @@ static enum status choose_rows(int32_t *rows, int *n_rows, const struct view *vi
 
 /* plus: g(Δ) = (2/√d)·Σ_{j<d/2} cos(Δ·θ^{−2j/d}), the product of all-ones queries and keys rotated to
  * positions Δ apart, from below by √d/16; attention is divided by it. */
-static float gravity(bool *mark, const struct view *view, int distance)
+static void gravity(float *factor, bool *mark, const struct view *view, int n)
 {
     int d = view->head_dim;
-    double sum = 0, floor_of_g = sqrt(d) / 16;
+    double floor_of_g = sqrt(d) / 16, frequency[LIMIT_HEAD_DIM / 2];
+    ENSURE(d <= LIMIT_HEAD_DIM);
     for (int j = 0; j < d / 2; j++)
-        sum +=
-            cos(distance / view->config->text.rope_scale * pow(view->config->text.rope_theta, -2.0 * j / d));
-    double g = 2 / sqrt(d) * sum;
-    *mark = g < floor_of_g;
-    return (float)(1 / (*mark ? floor_of_g : g));
+        frequency[j] = pow(view->config->text.rope_theta, -2.0 * j / d);
+    for (int distance = 0; distance < n; distance++) {
+        double sum = 0;
+        for (int j = 0; j < d / 2; j++)
+            sum += cos(distance / view->config->text.rope_scale * frequency[j]);
+        double g = 2 / sqrt(d) * sum;
+        mark[distance] = g < floor_of_g;
+        factor[distance] = (float)(1 / (mark[distance] ? floor_of_g : g));
+    }
 }
 
 static struct score_request score(const struct method *method, const struct plan_cut *cut)
@@ -411,7 +417,7 @@ static struct score_request score(const struct method *method, const struct plan
                                                                                         : ROWS_ALL,
                                   .by_row = cut->adaptive,
                                   .by_head = plus,
-                                  .factor = plus ? gravity : NULL};
+                                  .factors = plus ? gravity : NULL};
 }
 
 /* How many heads score. */

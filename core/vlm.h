@@ -80,8 +80,10 @@ enum status vlm_weights_sha256(char hex[65], struct vlm *vlm, struct error *err)
 /* Raised when any bit of any answer may change. */
 enum { NUMERICS = 2 };
 
-/* Multiply-accumulates of tower and projector for one picture. */
-uint64_t vlm_image_macs(const struct vlm_config *config);
+/* Multiply-accumulates of tower and projector for picture 0 of n_images, without what the method itself adds;
+ * method NULL: vanilla. */
+enum status vlm_image_macs(uint64_t *vision, uint64_t *project, const struct vlm_config *config,
+                           const struct method *method, int n_images, struct error *err);
 
 enum status session_open(struct session **out, struct vlm *vlm, int n_threads, struct error *err);
 void session_close(struct session *session);
@@ -110,14 +112,19 @@ struct encode_options {
 };
 enum status session_encode(struct features **out, struct session *session, const struct image *image,
                            const struct encode_options *options, struct error *err);
-/* Pseudo-random features that count as n visual tokens, for timing without a picture; `method` (or NULL):
- * fewer where it reduces in the tower. */
+/* Pseudo-random features that count as n visual tokens, for timing without a picture: of options, the method,
+ * which of how many pictures, and the seed. Fewer where the method reduces in the tower, which needs n to be
+ * the checkpoint's. */
 enum status features_random(struct features **out, struct session *session, int n,
-                            const struct method *method, uint64_t seed, struct error *err);
+                            const struct encode_options *options, struct error *err);
 struct features *features_retain(struct features *features);
 void features_release(struct features *features);
-/* Milliseconds of tower and projector when the picture was encoded. */
-void features_times(const struct features *features, double *vision_ms, double *project_ms);
+/* What encoding the picture took; select: of it, what the method added, its time within vision_ms. */
+struct features_cost {
+    double preprocess_ms, vision_ms, project_ms, select_ms;
+    uint64_t macs_vision, macs_project, macs_select;
+};
+struct features_cost features_cost(const struct features *features);
 int features_count(const struct features *features); /* visual tokens */
 void features_grid(const struct features *features, int *rows, int *cols);
 

@@ -48,7 +48,17 @@ static const struct command commands[] = {
      "winnow bench [--plan] [--model DIR | --geometry NAME[:LAYERS]] [--methods LIST] [--budgets LIST] "
      "[--match X]\n"
      "             [-p K=V]... [--visual-tokens LIST] [--text-tokens N] [--decode N] [--repeats N] "
-     "[--json]\n"},
+     "[--spread F] [--json]\n"
+     "A method is NAME, or NAME[K=V;K=V] with settings of its own beside those of -p, so that variants "
+     "stand\n"
+     "side by side. One with counts of its own (keep, ratios, r, ...) makes one row, any other a row a "
+     "budget\n"
+     "(default 192,128,64; pdrop alone has a setting without one). Visual tokens that are a multiple of a\n"
+     "picture's are that many pictures; vision_ms, and what a method adds in the tower, are always the time "
+     "of\n"
+     "one picture of the checkpoint's size. share_select: select_ms / prefill_ms. Figures that depend on "
+     "the\n"
+     "data are null, or -, in a plan.\n"},
     {"ops", cmd_ops, "check every operation of a backend against the reference, or time it",
      "winnow ops [--device D] [--perf] [--filter RE]\n"},
     {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",

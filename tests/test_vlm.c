@@ -40,7 +40,7 @@ static void bed_open_as(struct bed *bed, const char *device, enum dtype_choice d
         &(struct vlm_options){.geometry = "miniature:18", .device = device, .dtype = dtype, .random_seed = 7},
         &err));
     CHECK(session_open(&bed->session, bed->vlm, n_threads, &err));
-    CHECK(features_random(&bed->features, bed->session, 576, NULL, 11, &err));
+    CHECK(features_random(&bed->features, bed->session, 576, &(struct encode_options){.seed = 11}, &err));
 }
 
 static void bed_open(struct bed *bed, const char *device, int n_threads)
