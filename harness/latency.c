@@ -126,8 +126,8 @@ static enum status time_prompt(double *prefill_ms, double *select_ms, struct ses
     int n = 0;
     for (int i = 0; i <= N_TEXT; i++)
         ids[i] = i == 1 ? config->image_token : text_id(config);
-    TRY(features_random(&features, session, n_visual,
-                        &(struct encode_options){.method = method, .seed = 1}, err));
+    TRY(features_random(&features, session, n_visual, &(struct encode_options){.method = method, .seed = 1},
+                        err));
     enum status status = OK;
     for (int r = -1; r < REPEATS && status == OK; r++) { /* the first warms up */
         struct answer answer;
