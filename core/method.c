@@ -150,7 +150,7 @@ static enum status picture_budget(int *out, const struct method *method, const s
     struct plan plan;
     TRY(plan_sample(&plan, method, input, err));
     *out = input->n_visual / n_images;
-    if (plan.n_cuts == 0)
+    if (plan.n_cuts == 0 || plan.cuts[0].adaptive) /* adaptive: the tower's own cuts find the count */
         return OK;
     for (int i = 0; i < n_images; i++)
         sizes[i] = input->n_visual / n_images;
