@@ -1,0 +1,622 @@
+/* The bed of the conformance suite, and its run over one method: see conform.h. */
+#include "conform.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+#include "rng.h"
+
+/* Of 144 tokens the shares whose official tables are 192, 128 and 64 of 576. */
+static const char *const budgets[] = {"33.3333%", "22.2222%", "11.1111%"};
+enum { N_BUDGETS = 3, N_BATCH = 4 };
+
+/* ---- reports -------------------------------------------------------------------------------- */
+
+static void line(struct conform *c, const char *verdict, const char *check, const char *value,
+                 const char *limit)
+{
+    fprintf(c->out, "%-4s %s %s %s %s\n", verdict, c->method, check, value, limit);
+    fflush(c->out);
+}
+
+void conform_report(struct conform *c, const struct finding *finding, const char *format, ...)
+{
+    char check[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(check, sizeof check, format, arguments);
+    va_end(arguments);
+    for (char *p = check; *p; p++)
+        *p = *p == ' ' ? ',' : *p;
+    c->n_checks++;
+    c->n_failed += !finding->holds;
+    line(c, finding->holds ? "ok" : "FAIL", check, finding->value, finding->limit);
+}
+
+void conform_skip(struct conform *c, const char *check, const char *why)
+{
+    c->n_skipped++;
+    line(c, "skip", check, why, "-");
+}
+
+/* A trial that must have come to an answer. */
+static bool ran(struct conform *c, const struct trial *trial, const char *check)
+{
+    if (trial->status == OK)
+        return true;
+    struct finding finding;
+    finding_set(&finding, false, "answer", "error");
+    conform_report(c, &finding, "%s", check);
+    fprintf(stderr, "%s %s: %s\n", c->method, check, trial->err.text);
+    return false;
+}
+
+/* ---- bed ------------------------------------------------------------------------------------ */
+
+static enum status bed_open(struct bed *bed, const char *device, struct error *err)
+{
+    TRY(vlm_open(&bed->vlm,
+                 &(struct vlm_options){.geometry = "conform", .device = device, .random_seed = CONFORM_SEED},
+                 err));
+    TRY(session_open(&bed->session, bed->vlm, 1, err));
+    return session_open(&bed->other, bed->vlm, 3, err);
+}
+
+static void bed_close(struct bed *bed)
+{
+    session_close(bed->session);
+    session_close(bed->other);
+    vlm_close(bed->vlm);
+}
+
+/* A picture with a slope, a disc, stripes and grain, so that no two patches are alike. */
+static enum status picture_make(struct image *out, int which, struct error *err)
+{
+    int width = 210 - 30 * which, height = 170 + 20 * which;
+    TRY(image_new(out, width, height, (const uint8_t[]){0, 0, 0}, err));
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            int dx = x - 60 - 30 * which, dy = y - 80, disc = dx * dx + dy * dy < 1600 ? 90 : 0;
+            int stripe = (x + y * (which + 1)) / 11 % 3 * 25;
+            for (int k = 0; k < 3; k++) {
+                int grain = (int)(rng_u64(7, (uint64_t)which, (uint64_t)k, (uint64_t)(y * width + x)) % 48);
+                int value = 40 * k + y * (k + 1) / 4 + x / (k + 2) + (k == which ? disc : disc / 3) +
+                            (k == 1 ? stripe : 0) + grain;
+                out->rgb[3 * (y * width + x) + k] = (uint8_t)(value > 255 ? 255 : value);
+            }
+        }
+    return OK;
+}
+
+enum status conform_open(struct conform *out, const char *device, FILE *to, struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    out->out = to;
+    out->device = device;
+    enum status status;
+    TRY_GOTO(status, bed_open(&out->beds[0], device, err));
+    TRY_GOTO(status, bed_open(&out->beds[1], "ref", err));
+    for (int i = 0; i < CONFORM_IMAGES; i++)
+        TRY_GOTO(status, picture_make(&out->images[i], i, err));
+exit:
+    if (status != OK)
+        conform_close(out);
+    return status;
+}
+
+void conform_close(struct conform *c)
+{
+    for (int i = 0; i < 2; i++)
+        bed_close(&c->beds[i]);
+    for (int i = 0; i < CONFORM_IMAGES; i++)
+        image_free(&c->images[i]);
+}
+
+/* ---- prompts -------------------------------------------------------------------------------- */
+
+enum { IMAGE_ID = 192 /* the geometry's: vocabulary − 64 */, N_TEXT_IDS = 180 };
+
+static void text_add(struct prompt *p, int n, int turn)
+{
+    for (int i = 0; i < n; i++) {
+        ENSURE(p->n_ids < CONFORM_IDS);
+        p->ids[p->n_ids] = 3 + (37 * p->n_ids + 11 * turn + p->n_ids * p->n_ids) % N_TEXT_IDS;
+        p->n_ids++;
+        p->n_turn_ids[turn]++;
+    }
+}
+
+void prompt_make(struct prompt *out, int n_before, int n_images, int n_after)
+{
+    *out = (struct prompt){.n_images = n_images, .n_turns = 1};
+    text_add(out, n_before, 0);
+    for (int i = 0; i < n_images; i++) {
+        if (i > 0)
+            text_add(out, 2, 0); /* text between pictures stays where it is */
+        out->ids[out->n_ids++] = IMAGE_ID;
+        out->n_turn_ids[0]++;
+    }
+    text_add(out, n_after, 0);
+}
+
+void prompt_add_turn(struct prompt *p, int n)
+{
+    ENSURE(p->n_turns < CONFORM_TURNS);
+    text_add(p, n, p->n_turns++);
+}
+
+/* ---- taps ----------------------------------------------------------------------------------- */
+
+static bool tap_want(void *context, const char *name)
+{
+    (void)context;
+    (void)name;
+    return true;
+}
+
+static void tap_take(void *context, const char *name, const float *data, int first, int rows, int cols)
+{
+    struct taps *taps = context;
+    size_t n = (size_t)rows * (size_t)cols;
+    if (taps->n == taps->room) {
+        taps->room = taps->room ? 2 * taps->room : 64;
+        taps->list = memory_grow(taps->list, (size_t)taps->room, sizeof *taps->list);
+        ENSURE(taps->list);
+    }
+    struct tapped *t = &taps->list[taps->n++];
+    *t = (struct tapped){
+        .first = first, .rows = rows, .cols = cols, .data = memory_alloc(n + 1, sizeof *data)};
+    ENSURE(t->data);
+    memcpy(t->data, data, n * sizeof *data);
+    snprintf(t->name, sizeof t->name, "%s", name);
+}
+
+const struct tapped *taps_find(const struct taps *taps, const char *format, ...)
+{
+    char name[40];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    for (int i = taps->n - 1; i >= 0; i--)
+        if (strcmp(taps->list[i].name, name) == 0)
+            return &taps->list[i];
+    return NULL;
+}
+
+void taps_free(struct taps *taps)
+{
+    for (int i = 0; i < taps->n; i++)
+        free(taps->list[i].data);
+    free(taps->list);
+    *taps = (struct taps){0};
+}
+
+/* ---- trials --------------------------------------------------------------------------------- */
+
+static enum status trial_go(struct trial *t, const struct conform *c, struct session *session)
+{
+    const struct prompt *p = t->prompt;
+    for (int i = 0; i < p->n_images; i++) {
+        struct tap tap = {tap_want, tap_take, &t->encoded[i]};
+        TRY(session_encode(&t->features[i], session, &c->images[t->odd_pictures ? CONFORM_IMAGES - 1 - i : i],
+                           &(struct encode_options){.method = t->method,
+                                                    .image = i,
+                                                    .n_images = p->n_images,
+                                                    .seed = t->seed,
+                                                    .replay = t->replay,
+                                                    .n_replay = t->n_replay,
+                                                    .tap = t->want_taps ? &tap : NULL},
+                           &t->err));
+    }
+    struct tap tap = {tap_want, tap_take, &t->asked};
+    return session_ask(&t->answer, session,
+                       &(struct question){.prompt_ids = p->ids,
+                                          .n_prompt_ids = p->n_ids,
+                                          .n_turn_ids = p->n_turn_ids,
+                                          .n_turns = p->n_turns,
+                                          .images = t->features,
+                                          .n_images = p->n_images,
+                                          .method = t->method,
+                                          .max_new_tokens = CONFORM_NEW,
+                                          .seed = t->seed,
+                                          .replay = t->replay,
+                                          .n_replay = t->n_replay,
+                                          .tap = t->want_taps ? &tap : NULL,
+                                          .want_records = true},
+                       &t->err);
+}
+
+void trial_run(struct trial *trial, const struct conform *conform, struct session *session)
+{
+    trial->status = trial_go(trial, conform, session);
+}
+
+void trial_free(struct trial *t)
+{
+    if (t->status == OK)
+        answer_free(&t->answer);
+    for (int i = 0; i < CONFORM_IMAGES; i++) {
+        features_release(t->features[i]);
+        taps_free(&t->encoded[i]);
+        t->features[i] = NULL;
+    }
+    taps_free(&t->asked);
+}
+
+enum status conform_method(struct method *out, const struct reducer *reducer, const char *settings,
+                           struct error *err)
+{
+    char text[256], *rest = text;
+    memset(out, 0, sizeof *out);
+    out->reducer = reducer;
+    params_init(&out->params, reducer->params, reducer->n_params);
+    snprintf(text, sizeof text, "%s", settings ? settings : "");
+    for (char *word; (word = strtok_r(rest, " ", &rest)) != NULL;) {
+        char *equals = strchr(word, '=');
+        ENSURE(equals);
+        *equals = 0;
+        TRY(method_set(out, word, equals + 1, err));
+    }
+    return OK;
+}
+
+/* ---- checks of one setting ------------------------------------------------------------------ */
+
+static void check_records(struct conform *c, const struct trial *trial, const char *label)
+{
+    struct finding order, best;
+    bool scored = false;
+    finding_set(&order, true, "ascending", "no-cut");
+    finding_set(&best, true, "best", "no-score");
+    for (int i = 0; i < trial->answer.n_records; i++) {
+        const struct cut_record *r = &trial->answer.records[i];
+        if (order.holds)
+            check_order(&order, r);
+        if (r->score && !r->in_place && best.holds) {
+            scored = true;
+            check_best(&best, r);
+        }
+    }
+    conform_report(c, &order, "order[%s]", label);
+    if (scored)
+        conform_report(c, &best, "best[%s]", label);
+}
+
+static void check_reference(struct conform *c, const struct trial *trial, const struct reference *reference,
+                            const char *label)
+{
+    struct walk_result result;
+    walk(&result, c, trial, reference);
+    conform_report(c, &result.choices, "reference[%s]", label);
+    conform_report(c, &result.layers, "layers[%s]", label);
+}
+
+/* Again, with other threads, on the oracle. */
+static void check_again(struct conform *c, const struct trial *trial, const char *label)
+{
+    int vocabulary = vlm_config(c->beds[0].vlm)->text.vocabulary;
+    struct session *sessions[] = {c->beds[0].session, c->beds[0].other, c->beds[1].session};
+    static const char *const names[] = {"again", "threads", "ref"};
+    for (int i = 0; i < 3; i++) {
+        struct trial twin = {.method = trial->method, .prompt = trial->prompt, .seed = trial->seed};
+        struct finding same, cuts;
+        trial_run(&twin, c, sessions[i]);
+        if (ran(c, &twin, names[i])) {
+            check_same(&same, &trial->answer, &twin.answer, vocabulary);
+            check_same_cuts(&cuts, &trial->answer, &twin.answer);
+            if (i == 2) /* rounding differs: the ids are what must be equal */
+                same.holds = strstr(same.value, "differ") == NULL;
+            conform_report(c, cuts.holds ? &same : &cuts, "%s[%s]", names[i], label);
+        }
+        trial_free(&twin);
+    }
+}
+
+static void check_setting(struct conform *c, const struct reducer *reducer, const char *settings,
+                          const char *budget, int n_images)
+{
+    const struct reference *reference = reference_find(reducer->name);
+    struct method method;
+    struct error err;
+    struct prompt prompt;
+    char label[128];
+    prompt_make(&prompt, 5, n_images, 14);
+    snprintf(label, sizeof label, "%s%s%s%s", budget ? budget : "", budget && *settings ? "," : "", settings,
+             n_images > 1 ? ",two-pictures" : "");
+    struct trial trial = {.method = &method, .prompt = &prompt, .want_taps = true};
+    trial.status = conform_method(&method, reducer, settings, &trial.err);
+    if (trial.status == OK && budget)
+        trial.status = method_set(&method, "budget", budget, &trial.err);
+    (void)err;
+    if (trial.status == OK)
+        trial_run(&trial, c, c->beds[0].session);
+    if (!ran(c, &trial, label)) {
+        trial_free(&trial);
+        return;
+    }
+    if (reference && reference->choose)
+        check_reference(c, &trial, reference, label);
+    check_records(c, &trial, label);
+    struct finding finding;
+    check_counts(&finding, &trial.answer);
+    conform_report(c, &finding, "counts[%s]", label);
+    check_again(c, &trial, label);
+    trial_free(&trial);
+}
+
+/* Settings of the reference table at every budget; those with counts of their own once. */
+static void check_settings(struct conform *c, const struct reducer *reducer)
+{
+    const struct reference *reference = reference_find(reducer->name);
+    static const char *const plain[] = {"", NULL};
+    const char *const *settings = reference && reference->settings ? reference->settings : plain;
+    if (reference && reference->choose == NULL)
+        return;
+    for (int i = 0; settings[i]; i++) {
+        struct method method;
+        struct error err;
+        if (conform_method(&method, reducer, settings[i], &err) != OK)
+            continue;
+        bool own = reducer->dense || reducer->has_counts(&method);
+        for (int b = 0; b < (own ? 1 : N_BUDGETS); b++) {
+            check_setting(c, reducer, settings[i], own ? NULL : budgets[b], 1);
+            if (i > 0 && !own && b == 0)
+                b++; /* the middle one is left to the default setting */
+        }
+        if (!own && i == 0 && reducer->budget_free)
+            check_setting(c, reducer, "", NULL, 1);
+    }
+    if (reducer->dense)
+        return;
+    for (int b = 0; b < 2; b++) {
+        check_setting(c, reducer, "", budgets[b + 1], 2);
+        check_setting(c, reducer, "quota=per-image", budgets[b], 2);
+    }
+}
+
+/* ---- checks of a method --------------------------------------------------------------------- */
+
+static void check_keep_all(struct conform *c, const struct reducer *reducer)
+{
+    static const struct {
+        const char *settings, *own; /* own: the parameter it needs */
+    } rows[] = {{"budget=100%", NULL},
+                {"budget=1000", NULL},
+                {"budget=144", NULL},
+                {"keep=144", "keep"},
+                {"keep=100000", "keep"},
+                {"layers=2,6 keep=144,200", "knn"},
+                {"ratios=1,1,1", "ratios"},
+                {"r=0", "r"},
+                {"dominant=140 contextual=5", "dominant"}};
+    struct prompt prompt;
+    prompt_make(&prompt, 5, 1, 14);
+    struct trial vanilla = {.prompt = &prompt};
+    trial_run(&vanilla, c, c->beds[0].session);
+    if (!ran(c, &vanilla, "keep-all"))
+        return;
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool has = rows[i].own == NULL, list = false;
+        for (int k = 0; k < reducer->n_params && rows[i].own; k++) {
+            has = has || strcmp(reducer->params[k].name, rows[i].own) == 0;
+            list = list ||
+                   (strcmp(reducer->params[k].name, "keep") == 0 && reducer->params[k].type == PARAM_COUNTS);
+        }
+        if (!has || (list && rows[i].own && strcmp(rows[i].own, "keep") == 0))
+            continue;
+        struct method method;
+        struct trial all = {.method = &method, .prompt = &prompt};
+        struct finding finding;
+        all.status = conform_method(&method, reducer, rows[i].settings, &all.err);
+        if (all.status == OK)
+            trial_run(&all, c, c->beds[0].session);
+        if (ran(c, &all, rows[i].settings)) {
+            check_same(&finding, &vanilla.answer, &all.answer, vlm_config(c->beds[0].vlm)->text.vocabulary);
+            uint64_t flops = ledger_flops(&all.answer.ledger, false),
+                     want = ledger_flops(&vanilla.answer.ledger, false);
+            if (finding.holds && (flops != want || all.answer.n_records != 0))
+                finding_set(&finding, false, "vanilla", "%llu-flops-not-%llu-%d-cuts",
+                            (unsigned long long)flops, (unsigned long long)want, all.answer.n_records);
+            conform_report(c, &finding, "keep-all[%s]", rows[i].settings);
+        }
+        trial_free(&all);
+    }
+    trial_free(&vanilla);
+}
+
+struct worker {
+    const struct conform *conform;
+    struct session *session;
+    struct trial trial;
+    pthread_t thread;
+};
+
+static void *worker_run(void *argument)
+{
+    struct worker *w = argument;
+    trial_run(&w->trial, w->conform, w->session);
+    return NULL;
+}
+
+/* Four questions at the same time on four sessions of one model, and each alone. */
+static void check_batch(struct conform *c, const struct reducer *reducer, const char *settings)
+{
+    struct worker workers[N_BATCH];
+    struct prompt prompts[N_BATCH];
+    struct method method;
+    struct error err;
+    struct finding same;
+    finding_set(&same, true, "0", "0");
+    if (conform_method(&method, reducer, settings, &err) != OK)
+        return;
+    memset(workers, 0, sizeof workers);
+    int n_open = 0;
+    for (; n_open < N_BATCH; n_open++) {
+        prompt_make(&prompts[n_open], 3 + n_open, 1 + n_open % 2, 9 + 3 * n_open);
+        workers[n_open] = (struct worker){.conform = c};
+        workers[n_open].trial = (struct trial){
+            .method = &method, .prompt = &prompts[n_open], .seed = 4, .odd_pictures = n_open > 1};
+        if (session_open(&workers[n_open].session, c->beds[0].vlm, 1, &err) != OK)
+            break;
+    }
+    for (int i = 0; i < n_open; i++)
+        ENSURE(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]) == 0);
+    for (int i = 0; i < n_open; i++)
+        pthread_join(workers[i].thread, NULL);
+    for (int i = 0; i < n_open; i++) {
+        struct trial alone = workers[i].trial, *together = &workers[i].trial;
+        alone = (struct trial){
+            .method = &method, .prompt = &prompts[i], .seed = 4, .odd_pictures = together->odd_pictures};
+        trial_run(&alone, c, c->beds[0].session);
+        if (alone.status != OK || together->status != OK)
+            finding_set(&same, false, "answer", "error");
+        else if (same.holds)
+            check_same(&same, &alone.answer, &together->answer, vlm_config(c->beds[0].vlm)->text.vocabulary);
+        trial_free(&alone);
+        trial_free(together);
+        session_close(workers[i].session);
+    }
+    if (n_open < N_BATCH)
+        finding_set(&same, false, "4-sessions", "%d-sessions", n_open);
+    conform_report(c, &same, "batch[%s]", settings);
+}
+
+/* Chance: another seed, or another sample's, draws others; the same parameter seed the same. */
+static void check_chance(struct conform *c, const struct reducer *reducer)
+{
+    struct prompt prompt;
+    struct method plain, fixed;
+    struct error err;
+    prompt_make(&prompt, 5, 1, 14);
+    if (conform_method(&plain, reducer, "budget=48", &err) != OK ||
+        conform_method(&fixed, reducer, "budget=48 seed=9", &err) != OK)
+        return;
+    struct trial trials[] = {{.method = &plain, .prompt = &prompt, .seed = 1},
+                             {.method = &plain, .prompt = &prompt, .seed = 2},
+                             {.method = &fixed, .prompt = &prompt, .seed = 1},
+                             {.method = &fixed, .prompt = &prompt, .seed = 2}};
+    struct finding finding;
+    bool all = true;
+    for (int i = 0; i < 4; i++) {
+        trial_run(&trials[i], c, c->beds[0].session);
+        all = all && trials[i].status == OK;
+    }
+    if (all) {
+        check_same_cuts(&finding, &trials[0].answer, &trials[1].answer);
+        finding_set(&finding, !finding.holds, "others", "%s", finding.holds ? "the-same" : "others");
+        conform_report(c, &finding, "another-seed");
+        check_same_cuts(&finding, &trials[2].answer, &trials[3].answer);
+        conform_report(c, &finding, "own-seed");
+    } else {
+        finding_set(&finding, false, "answer", "error");
+        conform_report(c, &finding, "another-seed");
+    }
+    for (int i = 0; i < 4; i++)
+        trial_free(&trials[i]);
+}
+
+static bool has_param(const struct reducer *reducer, const char *name)
+{
+    for (int i = 0; i < reducer->n_params; i++)
+        if (strcmp(reducer->params[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* ---- replays -------------------------------------------------------------------------------- */
+
+/* The records of one answer made again by `replay`: the same answer bit by bit. */
+static void check_replay(struct conform *c, const struct reducer *replay, const struct reducer *source,
+                         const char *settings, const char *budget, int n_images)
+{
+    struct method method, again;
+    struct prompt prompt;
+    struct finding finding, cuts;
+    struct trial first = {.method = &method, .prompt = &prompt};
+    char label[128], positions[64];
+    prompt_make(&prompt, 5, n_images, 14);
+    snprintf(label, sizeof label, "%s,%s%s%s%s", source->name, budget ? budget : "", *settings ? "," : "",
+             settings, n_images > 1 ? ",two-pictures" : "");
+    first.status = conform_method(&method, source, settings, &first.err);
+    if (first.status == OK && budget)
+        first.status = method_set(&method, "budget", budget, &first.err);
+    if (first.status == OK)
+        trial_run(&first, c, c->beds[0].session);
+    if (!ran(c, &first, label))
+        return;
+    struct trial second = {.method = &again,
+                           .prompt = &prompt,
+                           .replay = first.answer.records,
+                           .n_replay = first.answer.n_records};
+    snprintf(positions, sizeof positions, "positions=%s",
+             method_original_positions(&method) ? "original" : "compact");
+    second.status = conform_method(&again, replay, positions, &second.err);
+    if (second.status == OK)
+        trial_run(&second, c, c->beds[0].session);
+    if (ran(c, &second, label)) {
+        check_same(&finding, &first.answer, &second.answer, vlm_config(c->beds[0].vlm)->text.vocabulary);
+        check_same_cuts(&cuts, &first.answer, &second.answer);
+        for (int i = 0; i < first.answer.n_records && i < second.answer.n_records; i++)
+            second.answer.records[i].rank = first.answer.records[i].rank; /* nothing is ranked again */
+        check_same_cuts(&cuts, &first.answer, &second.answer);
+        conform_report(c, finding.holds ? &cuts : &finding, "replay[%s]", label);
+    }
+    trial_free(&second);
+    trial_free(&first);
+}
+
+static void check_replays(struct conform *c, const struct reducer *replay)
+{
+    int n;
+    const struct reducer *const *all = reducers(&n);
+    for (int i = 0; i < n; i++) {
+        const struct reference *reference = reference_find(all[i]->name);
+        /* a smaller picture is no selection: there is nothing to make again */
+        if (reference == NULL || reference->choose == NULL || all[i]->dense ||
+            strcmp(all[i]->name, "downsample") == 0)
+            continue;
+        for (int s = 0; reference->settings[s]; s++) {
+            struct method method;
+            struct error err;
+            if (conform_method(&method, all[i], reference->settings[s], &err) != OK)
+                continue;
+            check_replay(c, replay, all[i], reference->settings[s],
+                         all[i]->has_counts(&method) ? NULL : budgets[s % N_BUDGETS], 1);
+        }
+        check_replay(c, replay, all[i], "", budgets[1], 2);
+    }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+void conform_run(struct conform *c, const struct reducer *reducer)
+{
+    struct finding finding;
+    const struct reference *reference = reference_find(reducer->name);
+    c->method = reducer->name;
+    finding_set(&finding, reference != NULL || reducer->dense, "a-row", "%s",
+                reference        ? "a-row"
+                : reducer->dense ? "dense"
+                                 : "none-in-harness/conform_choose.c");
+    conform_report(c, &finding, "reference");
+    if (reference && reference->choose == NULL) {
+        check_replays(c, reducer);
+        conform_degenerate(c, reducer);
+        return;
+    }
+    check_keep_all(c, reducer);
+    check_settings(c, reducer);
+    check_batch(c, reducer, reducer->dense ? "" : "budget=33.3333%");
+    if (has_param(reducer, "at"))
+        check_batch(c, reducer, "budget=11.1111% at=decoder");
+    if (has_param(reducer, "seed"))
+        check_chance(c, reducer);
+    conform_degenerate(c, reducer);
+    conform_dialogues(c, reducer);
+    conform_parameters(c, reducer);
+    conform_budgets(c, reducer);
+}
