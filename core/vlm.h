@@ -160,6 +160,7 @@ struct cut_record {
     bool in_place; /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow the
                       kept */
     bool keep_class; /* SITE_VISION: the class token goes on, as the first visual token */
+    struct tower_options tower; /* SITE_VISION: how the tower ran, which a replay has to repeat */
     int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
     int32_t *kept;       /* [n_kept] in the order in which they go on */
