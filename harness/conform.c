@@ -269,14 +269,14 @@ enum status conform_method(struct method *out, const struct reducer *reducer, co
 static void check_records(struct conform *c, const struct trial *trial, const char *label)
 {
     struct finding order, best;
-    bool scored = false;
+    bool scored = false, split = strstr(label, "per-image") != NULL; /* best of its picture, then */
     finding_set(&order, true, "ascending", "no-cut");
     finding_set(&best, true, "best", "no-score");
     for (int i = 0; i < trial->answer.n_records; i++) {
         const struct cut_record *r = &trial->answer.records[i];
         if (order.holds)
             check_order(&order, r);
-        if (r->score && !r->in_place && best.holds) {
+        if (r->score && !r->in_place && best.holds && !split) {
             scored = true;
             check_best(&best, r);
         }

@@ -119,7 +119,7 @@ void check_best(struct finding *out, const struct cut_record *r)
         lowest = fminf(lowest, r->score[r->kept[k]]);
     }
     bool holds = true;
-    for (int i = 0; i < r->n_recycled; i++) {
+    for (int i = 0; i < r->n_recycled && r->own == NULL; i++) { /* own: members are no order of scores */
         taken[r->recycled[i]] = true;
         holds = holds && r->score[r->recycled[i]] <= lowest;
         lowest = r->score[r->recycled[i]];

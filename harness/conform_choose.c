@@ -520,7 +520,7 @@ static void tome_choose(struct expected *out, struct place_seen *seen)
     int r = merges_of(seen), n = seen->n, h = seen->d / seen->dense->config->vision.n_heads;
     if (r == 0)
         return;
-    double *mean = key_means(seen), best[CONFORM_TOKENS], size[CONFORM_TOKENS];
+    double *mean = key_means(seen), best[CONFORM_TOKENS], apart[CONFORM_TOKENS], size[CONFORM_TOKENS];
     int to[CONFORM_TOKENS], goes_to[CONFORM_TOKENS], cluster[CONFORM_TOKENS];
     int32_t order[CONFORM_TOKENS];
     int n_even = (n + 1) / 2;
@@ -538,12 +538,14 @@ static void tome_choose(struct expected *out, struct place_seen *seen)
                 second = cosine;
             }
         }
-        margin_of(out, best[i], second);
+        apart[i] = best[i] - second;
     }
     free(mean);
     order_of(order, best, n_even);
     if (r < n_even - 1)
         margin_of(out, best[order[r - 1]], best[order[r]]);
+    for (int k = 0; k < r; k++)
+        margin_of(out, 1 + apart[order[k]], 1);
     for (int i = 0; i < n; i++) {
         goes_to[i] = cluster[i] = -1;
         size[i] = seen->tokens[i].size;
@@ -579,7 +581,7 @@ static void visionzip_choose(struct expected *out, struct place_seen *seen)
     const struct params *params = &seen->method->params;
     if (seen->site != SITE_VISION || seen->layer != seen->vision_layers - 1)
         return;
-    int budget = (int)floor(seen->budget + 0.5), dominant = (int)floor(27 * seen->budget / 32 + 0.5),
+    int budget = (int)floor(seen->budget + 0.5), dominant = (int)floor(27 * budget / 32.0 + 0.5),
         contextual = budget - dominant, n = seen->n_visual, heads = seen->dense->config->vision.n_heads;
     if (params_has(params, "dominant")) {
         dominant = param_count(params, "dominant");

@@ -332,8 +332,8 @@ static void tower_walk(struct walker *w, int image)
     w->x = rows_of(embed);
     w->tokens[0] = (struct walk_token){.image = -1, .id = INT32_MIN, .cell = -1};
     for (int p = 0; p < rows * cols; p++)
-        w->tokens[1 + p] = (struct walk_token){.image = image, .id = p, .cell = p, .size = 1};
-    w->n_cluster_ids = 0;
+        w->tokens[1 + p] = (struct walk_token){
+            .image = image, .id = image * c->grid_rows * c->grid_cols + p, .cell = p, .size = 1};
     w->seen.site = SITE_VISION;
     w->compact = true;
     for (int l = 0; l < c->vision.n_used_layers; l++)
@@ -474,6 +474,7 @@ void walk(struct walk_result *out, const struct conform *conform, const struct t
     const struct method *method = trial->method;
     int n_images = trial->prompt->n_images;
     w->seen = (struct place_seen){.method = method,
+                                  .tokens = w->tokens,
                                   .dense = &w->dense,
                                   .raters = w->raters,
                                   .n_raters = &w->n_raters,
