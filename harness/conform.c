@@ -24,7 +24,7 @@ static void line(struct conform *c, const char *verdict, const char *check, cons
 
 void conform_report(struct conform *c, const struct finding *finding, const char *format, ...)
 {
-    char check[160];
+    char check[256];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(check, sizeof check, format, arguments);
@@ -316,22 +316,18 @@ static void check_again(struct conform *c, const struct trial *trial, const char
     }
 }
 
-static void check_setting(struct conform *c, const struct reducer *reducer, const char *settings,
-                          const char *budget, int n_images)
+void conform_setting(struct conform *c, const struct reducer *reducer, const char *settings,
+                     const char *budget, const struct prompt *prompt, const char *more)
 {
     const struct reference *reference = reference_find(reducer->name);
     struct method method;
-    struct error err;
-    struct prompt prompt;
     char label[128];
-    prompt_make(&prompt, 5, n_images, 14);
     snprintf(label, sizeof label, "%s%s%s%s", budget ? budget : "", budget && *settings ? "," : "", settings,
-             n_images > 1 ? ",two-pictures" : "");
-    struct trial trial = {.method = &method, .prompt = &prompt, .want_taps = true};
+             more);
+    struct trial trial = {.method = &method, .prompt = prompt, .want_taps = true};
     trial.status = conform_method(&method, reducer, settings, &trial.err);
     if (trial.status == OK && budget)
         trial.status = method_set(&method, "budget", budget, &trial.err);
-    (void)err;
     if (trial.status == OK)
         trial_run(&trial, c, c->beds[0].session);
     if (!ran(c, &trial, label)) {
@@ -346,6 +342,14 @@ static void check_setting(struct conform *c, const struct reducer *reducer, cons
     conform_report(c, &finding, "counts[%s]", label);
     check_again(c, &trial, label);
     trial_free(&trial);
+}
+
+static void check_setting(struct conform *c, const struct reducer *reducer, const char *settings,
+                          const char *budget, int n_images)
+{
+    struct prompt prompt;
+    prompt_make(&prompt, 5, n_images, 14);
+    conform_setting(c, reducer, settings, budget, &prompt, n_images > 1 ? ",two-pictures" : "");
 }
 
 /* Settings of the reference table at every budget; those with counts of their own once. */

@@ -5,7 +5,8 @@
  *   conform_dense.c     one layer in double on dense attention: the reference's arithmetic
  *   conform_choose.c    what each method must choose, from its published rule, on that arithmetic
  *   conform_walk.c      a prompt's way through the layers, the choices of the reference beside those made
- *   conform_edge.c      degenerate input, dialogues, parameters at their ends, budgets
+ *   conform_edge.c      degenerate input, parameters at their ends, budgets
+ *   conform_turns.c     dialogues
  *
  * A line a check: `ok|FAIL|skip METHOD CHECK VALUE LIMIT`.
  */
@@ -75,7 +76,8 @@ struct trial {
     const struct cut_record *replay;
     int n_replay;
     bool want_taps;
-    bool odd_pictures; /* the pictures in another order */
+    bool odd_pictures;      /* the pictures in another order */
+    int turn, n_candidates; /* for the walk of a later turn: which, and how many ids it adds; 0: the first */
 
     enum status status;
     struct error err;
@@ -104,6 +106,9 @@ void conform_skip(struct conform *conform, const char *check, const char *why);
 
 enum status conform_open(struct conform *out, const char *device, FILE *to, struct error *err);
 void conform_close(struct conform *conform);
+/* One setting on a prompt: against the reference, order, counts, repeats, backends; `more` ends the label. */
+void conform_setting(struct conform *conform, const struct reducer *reducer, const char *settings,
+                     const char *budget, const struct prompt *prompt, const char *more);
 /* All checks of one method. */
 void conform_run(struct conform *conform, const struct reducer *reducer);
 
@@ -212,8 +217,10 @@ void walk(struct walk_result *out, const struct conform *conform, const struct t
 
 /* ---- conform_edge.c ------------------------------------------------------------------------- */
 void conform_degenerate(struct conform *conform, const struct reducer *reducer);
-void conform_dialogues(struct conform *conform, const struct reducer *reducer);
 void conform_parameters(struct conform *conform, const struct reducer *reducer);
 void conform_budgets(struct conform *conform, const struct reducer *reducer);
+
+/* ---- conform_turns.c ------------------------------------------------------------------------ */
+void conform_dialogues(struct conform *conform, const struct reducer *reducer);
 
 #endif

@@ -349,7 +349,7 @@ static double keep_by_rank(struct expected *out, const struct place_seen *seen, 
     out->rank = 0;
     for (int i = 0; i < n_sigma; i++) {
         out->rank += sigma[i] > least;
-        if (sigma[i] > 1e-6 * sigma[0])
+        if (i > 0 && sigma[i] > 1e-6 * sigma[0])
             margin_of(out, sigma[i], least);
     }
     free(matrix);
