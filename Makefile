@@ -10,7 +10,7 @@ WINNOW = $(BUILD)/winnow
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build build-all sweep test report bench format help clean sanitize
+.PHONY: all setup build build-all sweep test report bench docs format help clean sanitize
 
 all: build
 
@@ -54,6 +54,13 @@ sanitize: setup
 bench: build
 	@$(WINNOW) bench --geometry miniature --methods vanilla,sparsevlm,fastv,random --budgets 192,128,64
 
+# The tables and the example that the pages quote; tests/test_docs.c fails where they are stale.
+docs: build
+	@for page in docs/*.md; do \
+	  awk -v winnow=$(WINNOW) -f docs/refresh.awk $$page >$$page.tmp-$$$$ && \
+	  { cmp -s $$page.tmp-$$$$ $$page || { cp $$page.tmp-$$$$ $$page && echo "$$page"; }; rm -f $$page.tmp-$$$$; } \
+	  || { rm -f $$page.tmp-$$$$; exit 1; }; done
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -63,6 +70,7 @@ help:
 	@echo "make test       all tests, then again under the sanitizers"
 	@echo "make report     write the report of a sweep again [GRID=NAME]"
 	@echo "make bench      time the methods on the miniature's geometry"
+	@echo "make docs       put the tables of parameters and the example into docs/ anew"
 	@echo "make format     clang-format"
 
 clean:

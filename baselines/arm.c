@@ -24,6 +24,7 @@ bool arm_shadows(struct method *out, const struct method *method)
         return false;
     out->budget = method->budget;
     out->match = method->match;
+    out->latency = method->latency;
     return true;
 }
 
@@ -40,7 +41,8 @@ static enum status plan_shadow(struct plan *out, const struct method *method, co
         struct plan_cut cut = out->cuts[i];
         cut.keep += cut.clusters;
         cut.recycled = cut.clusters = 0;
-        if (!cut.adaptive && cut.keep >= n) /* a data-dependent cut that came to nothing */
+        bool nothing = cut.adaptive ? input->shadow != NULL : cut.keep >= n;
+        if (nothing) /* a data-dependent cut that was not made in this sample */
             continue;
         n = cut.adaptive ? n : cut.keep;
         out->cuts[n_cuts++] = cut;

@@ -27,6 +27,15 @@ void budget_format(char *out, size_t size, const struct budget *budget);
 struct cut_record;
 struct plan;
 
+/* Measured milliseconds of one decoder layer by the number of tokens that enter it, and what a cut of the
+ * method adds: the calibration of `match: latency`. */
+enum { LATENCY_POINTS = 8 };
+struct latency {
+    int n_points;                                            /* at least 2 */
+    double tokens[LATENCY_POINTS], layer_ms[LATENCY_POINTS]; /* tokens ascending */
+    double cut_ms;
+};
+
 /* The sizes a plan depends on. n_visual counts what the pictures of the sample come to uncut. */
 struct plan_input {
     int n_visual, n_text; /* of this sample, n_text: all tokens that are not visual */

@@ -323,8 +323,8 @@ static enum status score_next_layer(struct view *view, struct reduction *r, cons
 
 /* ---- acting --------------------------------------------------------------------------------- */
 
-/* Formula of the scores of one cut (cli: Counting). The next layer's keys of the n_out rows that go on count
- * in its prefill. */
+/* Formula of the scores of one cut (docs/counting.md). The next layer's keys of the n_out rows that go on
+ * count in its prefill. */
 static uint64_t score_macs(const struct reduction *r, const struct view *view, int n_in, int n_out,
                            const struct score_request *request)
 {
@@ -397,6 +397,7 @@ static enum status cut_act(struct cut_result *out, struct score_memory *memory, 
     if (cut->adaptive) {
         TRY(reducer->adapt(cut, &selection, &view, err));
         selection.skip = cut->keep >= view.n_visual;
+        cut->adaptive = false; /* the counts are there now */
     }
     if (!selection.skip)
         TRY(reducer->select(&selection, &view, err));

@@ -1,5 +1,5 @@
 /* One hand counts for all: tokens, multiply-accumulates, bytes and milliseconds of one answer, by layer and
- * stage. Definitions: docs of the command line, "Counting". All figures are of the cell run alone. */
+ * stage. Definitions: docs/counting.md. All figures are of the cell run alone. */
 #ifndef WINNOW_LEDGER_H
 #define WINNOW_LEDGER_H
 

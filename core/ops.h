@@ -5,9 +5,9 @@
  * dereference them; `download` brings them to the host. Matrices are row-major and dense unless a stride is
  * given. Outputs come first, then inputs, weights, sizes. Activations, norms, softmax and scores are f32.
  *
- * Row invariance (README, "Numbers"): within one regime (prefill: `linear`, `attention`; decode:
- * `linear_row`, `attention_row`) a row's result depends neither on how many rows are computed with it, nor on
- * its place among them, nor on threads. tests/test_ops.c holds every backend to it bit by bit.
+ * Row invariance (docs/architecture.md, "Numbers"): within one regime (prefill: `linear`, `attention`;
+ * decode: `linear_row`, `attention_row`) a row's result depends neither on how many rows are computed with
+ * it, nor on its place among them, nor on threads. tests/test_ops.c holds every backend to it bit by bit.
  *
  * Every operation that multiplies adds its multiply-accumulates to compute->macs: that is `flops_counted`.
  */

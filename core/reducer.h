@@ -25,6 +25,7 @@ struct method {
     struct params params;
     struct budget budget;
     enum match match;
+    const struct latency *latency; /* of this model on this machine (match latency); NULL: not calibrated */
 };
 
 struct vlm_config;
@@ -137,6 +138,8 @@ struct reducer {
     bool budget_free;   /* has a setting of its own without budget and counts (plan_counts) */
 
     /* ---- budget to counts: a plan is made before the first token is computed ---------------- */
+    /* Parameters that contradict each other. */
+    enum status (*check)(const struct method *method, struct error *err);
     /* Whether the method's own counts (keep, ratios, r) are given, so that it needs no budget. */
     bool (*has_counts)(const struct method *method);
     enum status (*plan_counts)(struct plan *out, const struct method *method, const struct plan_input *input,
@@ -185,6 +188,8 @@ struct reducer {
 /* All methods in order; n: how many. */
 const struct reducer *const *reducers(int *n);
 const struct reducer *reducer_find(const char *name); /* NULL when there is none */
+/* For tests (docs/example_method.c): one more method, before another thread looks for one. */
+void reducer_add(const struct reducer *reducer);
 
 /* A method by name with its defaults; `method_set` takes budget, match and every parameter by key. */
 enum status method_init(struct method *out, const char *name, struct error *err);
@@ -192,6 +197,10 @@ enum status method_set(struct method *method, const char *key, const char *value
 /* Makes the plan of one sample: no cut where V ≤ B, contradictions refused, fallen cuts counted. */
 enum status method_plan(struct plan *out, const struct method *method, const struct plan_input *input,
                         struct error *err);
+
+/* solve.c: the plan for `match` other than official. */
+enum status plan_solve(struct plan *out, const struct method *method, const struct plan_input *input,
+                       double budget, struct error *err);
 
 /* compact: after a cut the sequence is numbered 0 … L'−1; original: kept tokens keep their ids. */
 bool method_original_positions(const struct method *method);

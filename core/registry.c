@@ -14,10 +14,11 @@ static const struct reducer *const sources[] = {
     &reducer_top,       &reducer_bottom,    &reducer_pool,   &reducer_downsample, &reducer_replay,
 };
 
-enum { N_REDUCERS = sizeof sources / sizeof *sources };
+enum { N_SOURCES = sizeof sources / sizeof *sources, N_ADDED_MAX = 4 /* by tests */ };
 
-static struct reducer filled[N_REDUCERS];
-static const struct reducer *registry[N_REDUCERS];
+static struct reducer filled[N_SOURCES + N_ADDED_MAX];
+static const struct reducer *registry[N_SOURCES + N_ADDED_MAX];
+static int n_reducers;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* ---- defaults ------------------------------------------------------------------------------- */
@@ -26,6 +27,13 @@ static bool no_counts(const struct method *method)
 {
     (void)method;
     return false;
+}
+
+static enum status no_contradiction(const struct method *method, struct error *err)
+{
+    (void)method;
+    (void)err;
+    return OK;
 }
 
 static enum status no_plan(struct plan *out, const struct method *method, const struct plan_input *input,
@@ -163,45 +171,56 @@ static enum status no_selection(struct selection *out, const struct view *view, 
     if (r->slot == NULL)                                                                                     \
     r->slot = (default_function)
 
+static void register_one(const struct reducer *source)
+{
+    struct reducer *r = &filled[n_reducers];
+    *r = *source;
+    FILL(check, no_contradiction);
+    FILL(has_counts, no_counts);
+    FILL(plan_counts, no_plan);
+    FILL(plan_official, no_official);
+    FILL(plan_steps, no_steps);
+    FILL(plan_step, no_step);
+    FILL(plan_curve, no_curve);
+    FILL(plan_select_macs, no_macs);
+    FILL(resolve, no_default);
+    FILL(plan_tower, no_tower_plan);
+    FILL(original_positions, compact_positions);
+    FILL(shadows, no_shadow);
+    FILL(tower, plain_tower);
+    FILL(tower_grid, full_grid);
+    FILL(adapt, no_adapt);
+    FILL(counts, "keep");
+    FILL(choose_rows, no_rows);
+    FILL(score, no_score);
+    FILL(select, no_selection);
+    registry[n_reducers++] = r;
+}
+
 static void fill(void)
 {
-    for (int i = 0; i < N_REDUCERS; i++) {
-        struct reducer *r = &filled[i];
-        *r = *sources[i];
-        FILL(has_counts, no_counts);
-        FILL(plan_counts, no_plan);
-        FILL(plan_official, no_official);
-        FILL(plan_steps, no_steps);
-        FILL(plan_step, no_step);
-        FILL(plan_curve, no_curve);
-        FILL(plan_select_macs, no_macs);
-        FILL(resolve, no_default);
-        FILL(plan_tower, no_tower_plan);
-        FILL(original_positions, compact_positions);
-        FILL(shadows, no_shadow);
-        FILL(tower, plain_tower);
-        FILL(tower_grid, full_grid);
-        FILL(adapt, no_adapt);
-        FILL(counts, "keep");
-        FILL(choose_rows, no_rows);
-        FILL(score, no_score);
-        FILL(select, no_selection);
-        registry[i] = r;
-    }
+    for (int i = 0; i < N_SOURCES; i++)
+        register_one(sources[i]);
 }
 
 const struct reducer *const *reducers(int *n)
 {
     pthread_once(&once, fill);
-    *n = N_REDUCERS;
+    *n = n_reducers;
     return registry;
 }
 
 const struct reducer *reducer_find(const char *name)
 {
     pthread_once(&once, fill);
-    for (int i = 0; i < N_REDUCERS; i++)
+    for (int i = 0; i < n_reducers; i++)
         if (strcmp(registry[i]->name, name) == 0)
             return registry[i];
     return NULL;
+}
+
+void reducer_add(const struct reducer *reducer)
+{
+    ENSURE(reducer_find(reducer->name) == NULL && n_reducers < N_SOURCES + N_ADDED_MAX);
+    register_one(reducer);
 }

@@ -11,12 +11,34 @@ struct run {
     struct answer *answer;
     int uncut_length; /* tokens so far, dropped ones counted */
     bool original_positions;
-    struct patch_grid *grids; /* of the pictures */
-    int32_t *ids;             /* of the dialogue so far, answers included, before placeholders are expanded */
+    const struct plan *shadow; /* what a data-dependent method that is shadowed came to; NULL: none is */
+    struct patch_grid *grids;  /* of the pictures */
+    int32_t *ids; /* of the dialogue so far, answers included, before placeholders are expanded */
     int n_ids;
 };
 
-/* prefill.c: a whole merged sequence through all layers with its cuts (work.x, reduction.sequence); or n rows
+/* ---- dialogue.c ----------------------------------------------------------------------------- */
+enum status turn_tokenize(struct run *run, int t, struct error *err);
+/* Adds ids to the dialogue. */
+enum status dialogue_add(struct run *run, const int32_t *ids, int n, struct error *err);
+/* The merged sequence of the dialogue so far (reduction.sequence, work.x): every placeholder becomes its
+ * picture's features. The last n_candidates tokens, as far as they follow the last image, may score. */
+enum status dialogue_merge(struct run *run, int n_candidates, struct error *err);
+/* Token embeddings of n ids into work.x from row `first` on. */
+void embed_ids(struct session *session, int first, const int32_t *ids, int n);
+/* Whether n positions fit into the model. */
+enum status length_check(const struct run *run, int n, struct error *err);
+
+/* ---- answer.c ------------------------------------------------------------------------------- */
+enum status answer_new(struct answer *out, struct session *session, const struct question *question,
+                       struct error *err);
+/* What the method did and cost, from the reduction to the answer. */
+enum status answer_take(struct answer *out, struct run *run, struct error *err);
+void kv_count(struct run *run);     /* KV bytes after the last prefill */
+void kv_count_end(struct run *run); /* and at the end of the answer */
+
+/* ---- prefill.c ------------------------------------------------------------------------------ */
+/* A whole merged sequence through all layers with its cuts (work.x, reduction.sequence); or n rows
  * of a later turn on the cache that is there. Leaves the last layer's output in work.x; *n_rows: how many. */
 enum status prefill_fresh(struct run *run, int *n_rows, struct error *err);
 enum status prefill_later(struct run *run, int n, struct error *err);

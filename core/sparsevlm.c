@@ -170,6 +170,25 @@ static const char *resolve(const struct method *method, const char *name)
     return NULL;
 }
 
+/* A parameter that the mode does not look at was not meant. */
+static enum status check(const struct method *method, struct error *err)
+{
+    static const struct {
+        const char *name, *modes;
+        bool means[4]; /* by mode */
+    } rows[] = {{"lambda", "paper", {[MODE_PAPER] = true}},
+                {"rank_tol", "paper and v1.0", {[MODE_PAPER] = true, [MODE_V10] = true}},
+                {"rank_by", "paper and v1.0", {[MODE_PAPER] = true, [MODE_V10] = true}},
+                {"scale", "v1.0", {[MODE_V10] = true}},
+                {"bias", "v1.0", {[MODE_V10] = true}},
+                {"heads", "plus", {[MODE_PLUS] = true}}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (param_get(&method->params, rows[i].name)->given && !rows[i].means[mode_of(method)])
+            return fail(err, BAD_INPUT, "method sparsevlm: %s means nothing in this mode; it goes with mode %s",
+                        rows[i].name, rows[i].modes);
+    return OK;
+}
+
 /* ---- counts --------------------------------------------------------------------------------- */
 
 enum { N_STAGES_OFFICIAL = 3, N_OFFICIAL = 4 };
@@ -564,6 +583,7 @@ const struct reducer reducer_sparsevlm = {
     .counts = "keep, or mode v1.0 or paper, which depend on the data",
     .original_positions = original_positions,
     .resolve = resolve,
+    .check = check,
     .has_counts = has_counts,
     .plan_counts = plan_counts,
     .plan_official = plan_official,

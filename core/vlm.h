@@ -87,9 +87,9 @@ uint64_t vlm_image_macs(const struct vlm_config *config);
 enum status session_open(struct session **out, struct vlm *vlm, int n_threads, struct error *err);
 void session_close(struct session *session);
 
-/* Named intermediates (README, "Taps"): data is a host copy [rows, cols], valid during the call. Rows of
- * `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that nothing is copied
- * that nobody asked for. */
+/* Named intermediates (docs/architecture.md, "Taps"): data is a host copy [rows, cols], valid during the
+ * call. Rows of `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that
+ * nothing is copied that nobody asked for. */
 struct tap {
     bool (*want)(void *context, const char *name);
     /* Row 0 stands at position `first` of that layer's sequence (0 but in later turns). */

@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "json.h"
+#include "latency.h"
 #include "ledger_json.h"
 #include "memory.h"
 #include "replay.h"
@@ -219,6 +220,7 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     struct features *features[LIMIT_IMAGES] = {NULL};
     struct image image = {0};
     struct answer answer = {0};
+    struct latency latency;
     char *prompts[LIMIT_TURNS] = {NULL};
     struct cut_record *cuts = NULL;
     enum status status;
@@ -230,6 +232,7 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
                       &(struct vlm_options){
                           .dir = ask->common.model, .device = ask->common.device, .dtype = ask->common.dtype},
                       err));
+    TRY_GOTO(status, latency_calibrate(&latency, vlm, &ask->method, threads, false, err));
     TRY_GOTO(status, prompts_make(prompts, ask, questions, n_turns, n_images, err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
     if (ask->replay)

@@ -1,5 +1,6 @@
 /* `winnow list`: methods, their parameters, benchmarks, families, devices, schedules, grids, printed from the
- * code's tables. */
+ * code's tables: for people, as JSON, and (params, schedules) as the Markdown that docs/methods.md holds.
+ */
 #include <dirent.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -7,97 +8,267 @@
 
 #include "command.h"
 #include "datasets/benchmark.h"
+#include "param_table.h"
 
-static void list_methods(void)
+#include <jansson.h>
+
+enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_MARKDOWN };
+
+static int json_print(json_t *root)
+{
+    struct error err;
+    return command_json(root, &err) == OK ? OK : command_fail(&err);
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text ? json_string(text) : json_null();
+}
+
+/* ---- methods and parameters ----------------------------------------------------------------- */
+
+static int list_methods(enum format format)
 {
     int n;
     const struct reducer *const *all = reducers(&n);
+    json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        printf("%-10s %s\n%-10s   %s\n", all[i]->name, all[i]->doc, "", all[i]->paper);
+        if (format == FORMAT_JSON)
+            json_array_append_new(list, json_pack("{ss ss ss sb}", "name", all[i]->name, "doc", all[i]->doc,
+                                                  "paper", all[i]->paper, "in_tower", all[i]->in_tower));
+        else
+            printf("%-10s %s\n%-10s   %s\n", all[i]->name, all[i]->doc, "", all[i]->paper);
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{so}", "methods", list));
+    json_decref(list);
+    return OK;
 }
 
-static void list_param(const struct param *row)
-{
-    static const char *const types[] = {"count", "real", "choice", "counts", "reals", "text"};
-    char range[200];
-    if (row->type == PARAM_CHOICE)
-        snprintf(range, sizeof range, "%s", row->choices);
-    else if (row->type == PARAM_TEXT)
-        snprintf(range, sizeof range, "%s", "");
-    else
-        snprintf(range, sizeof range, "%s%g ... %g%s%s", row->low_open ? "above " : "", row->low, row->high,
-                 row->choices ? ", or " : "", row->choices ? row->choices : "");
-    printf("  %-11s %-7s %-12s %-24s %s\n", row->name, types[row->type], row->fallback ? row->fallback : "-",
-           range, row->doc);
-}
-
-static int list_params(const char *name)
+static int list_params(const char *name, enum format format)
 {
     int n;
     const struct reducer *const *all = reducers(&n);
     if (name && reducer_find(name) == NULL)
         return command_usage("list", "unknown method '%s'; `winnow list methods` shows them", name);
+    json_t *list = json_array();
     for (int i = 0; i < n; i++) {
         if (name && strcmp(name, all[i]->name) != 0)
             continue;
-        printf("%s\n  %-11s %-7s %-12s %-24s %s\n", all[i]->name, "name", "type", "default", "range", "doc");
-        for (int p = 0; p < all[i]->n_params; p++)
-            list_param(&all[i]->params[p]);
+        if (format == FORMAT_JSON)
+            json_array_append_new(
+                list, json_pack("{ss so}", "method", all[i]->name, "params", param_table_json(all[i])));
+        else if (format == FORMAT_MARKDOWN)
+            param_table_markdown(stdout, all[i], name == NULL);
+        else
+            param_table_text(stdout, all[i]);
     }
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{so}", "methods", list));
+    json_decref(list);
     return OK;
 }
 
-static void list_benchmarks(void)
+/* ---- schedules ------------------------------------------------------------------------------ */
+
+/* What a budget comes to on LLaVA-1.5-7B. n_text matters to match flops alone. */
+static const struct plan_input llava7b = {.n_visual = 576,
+                                          .n_text = 60,
+                                          .n_text_after = 24,
+                                          .n_images = 1,
+                                          .n_layers = 32,
+                                          .hidden = 4096,
+                                          .intermediate = 11008,
+                                          .n_heads = 32,
+                                          .n_kv_heads = 32,
+                                          .head_dim = 128,
+                                          .n_vision_layers = 23,
+                                          .grid_rows = 24,
+                                          .grid_cols = 24,
+                                          .vision_hidden = 1024,
+                                          .vision_head_dim = 64};
+
+struct schedule {
+    char method[64], budget[8];
+    enum match match;
+    struct plan plan;
+    double tokens_in, tokens_out;
+};
+
+/* The plan of a method (with its mode, where it has modes) that cuts inside the decoder; false: it has none
+ * for this budget, or only says how many tokens enter layer 0. */
+static bool schedule_make(struct schedule *out, const struct reducer *reducer, const char *mode,
+                          const char *budget, enum match match)
+{
+    struct method method;
+    struct error err;
+    if (reducer->dense || method_init(&method, reducer->name, &err) != OK ||
+        (mode && method_set(&method, "mode", mode, &err) != OK) ||
+        method_set(&method, "budget", budget, &err) != OK ||
+        method_set(&method, "match", match_names[match], &err) != OK ||
+        method_plan(&out->plan, &method, &llava7b, &err) != OK || out->plan.n_cuts == 0 ||
+        out->plan.cuts[0].site != SITE_DECODER)
+        return false;
+    snprintf(out->method, sizeof out->method, "%s%s%s", reducer->name, mode ? " " : "", mode ? mode : "");
+    snprintf(out->budget, sizeof out->budget, "%s", budget);
+    out->match = match;
+    out->tokens_in = plan_tokens_in(&out->plan, llava7b.n_visual, llava7b.n_layers);
+    out->tokens_out = plan_tokens_out(&out->plan, llava7b.n_visual, llava7b.n_layers);
+    return true;
+}
+
+static json_t *schedule_json(const struct schedule *s)
+{
+    json_t *cuts = json_array();
+    for (int i = 0; i < s->plan.n_cuts; i++) {
+        const struct plan_cut *cut = &s->plan.cuts[i];
+        json_array_append_new(cuts, json_pack("{si si si si}", "layer", cut->layer, "kept", cut->keep,
+                                              "recycled", cut->recycled, "clusters", cut->clusters));
+    }
+    return json_pack("{ss si ss so sf sf}", "method", s->method, "budget", atoi(s->budget), "match",
+                     match_names[s->match], "cuts", cuts, "tokens_in", s->tokens_in, "tokens_out",
+                     s->tokens_out);
+}
+
+/* "300+9, 200+4, 110+3": kept and clusters of each cut; with layers "2: 300+9, …". */
+static void cuts_text(char *out, size_t size, const struct plan *plan, bool layers)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; i < plan->n_cuts && used < size; i++) {
+        const struct plan_cut *cut = &plan->cuts[i];
+        char layer[16] = "", clusters[16] = "";
+        if (layers)
+            snprintf(layer, sizeof layer, "%d: ", cut->layer);
+        if (cut->clusters > 0)
+            snprintf(clusters, sizeof clusters, "+%d", cut->clusters);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%s%d%s", i ? ", " : "", layer, cut->keep, clusters);
+    }
+}
+
+enum { N_BUDGETS = 4 };
+static const char *const budgets[N_BUDGETS] = {"192", "128", "96", "64"};
+
+/* schedules [n ≤ N_BUDGETS] of one method and match, n at least 1. */
+static void schedules_print(const struct schedule *schedules, int n, enum format format)
+{
+    char cuts[128];
+    if (format == FORMAT_MARKDOWN) {
+        printf("| %s | ", schedules[0].method);
+        for (int i = 0; i < schedules[0].plan.n_cuts; i++)
+            printf("%s%d", i ? ", " : "", schedules[0].plan.cuts[i].layer);
+        printf(" | `%s` |", match_names[schedules[0].match]);
+    }
+    for (int b = 0, i = 0; b < N_BUDGETS; b++) {
+        const struct schedule *s =
+            i < n && strcmp(schedules[i].budget, budgets[b]) == 0 ? &schedules[i] : NULL;
+        i += s != NULL;
+        if (s)
+            cuts_text(cuts, sizeof cuts, &s->plan, format == FORMAT_TEXT);
+        if (format == FORMAT_MARKDOWN && s)
+            printf(" %s → %.2f, %.2f |", cuts, s->tokens_in, s->tokens_out);
+        else if (format == FORMAT_MARKDOWN)
+            printf(" – |");
+        else if (s)
+            printf("%-14s %-7s %-11s %-31s %10.6g %10.9g\n", s->method, s->budget, match_names[s->match],
+                   cuts, s->tokens_in, s->tokens_out);
+    }
+    if (format == FORMAT_MARKDOWN)
+        putchar('\n');
+}
+
+/* The schedules of one method, by mode where it has modes (those that take a budget). */
+static void schedules_of(json_t *list, const struct reducer *reducer, enum format format)
+{
+    static const enum match matches[] = {MATCH_OFFICIAL, MATCH_TOKENS_IN};
+    char words[128] = "", *state = NULL;
+    for (int p = 0; p < reducer->n_params; p++)
+        if (strcmp(reducer->params[p].name, "mode") == 0)
+            snprintf(words, sizeof words, "%s", reducer->params[p].choices);
+    const char *mode = strtok_r(words, "|", &state);
+    do
+        for (unsigned m = 0; m < sizeof matches / sizeof *matches; m++) {
+            struct schedule schedules[N_BUDGETS];
+            int n = 0;
+            for (int b = 0; b < N_BUDGETS; b++)
+                n += schedule_make(&schedules[n], reducer, mode, budgets[b], matches[m]);
+            for (int i = 0; i < n && format == FORMAT_JSON; i++)
+                json_array_append_new(list, schedule_json(&schedules[i]));
+            if (n > 0 && format != FORMAT_JSON)
+                schedules_print(schedules, n, format);
+        }
+    while (mode && (mode = strtok_r(NULL, "|", &state)));
+}
+
+static int list_schedules(enum format format)
+{
+    int n;
+    const struct reducer *const *all = reducers(&n);
+    json_t *list = json_array();
+    if (format == FORMAT_TEXT)
+        printf("%-14s %-7s %-11s %-31s %10s %10s   (%d visual tokens, %d layers)\n", "method", "budget",
+               "match", "after layer: kept+clusters", "tokens_in", "tokens_out", llava7b.n_visual,
+               llava7b.n_layers);
+    else if (format == FORMAT_MARKDOWN)
+        printf(
+            "| method | cuts after layers | match | 192 | 128 | 96 | 64 |\n|---|---|---|---|---|---|---|\n");
+    for (int i = 0; i < n; i++)
+        schedules_of(list, all[i], format);
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{si si so}", "visual_tokens", llava7b.n_visual, "layers",
+                                    llava7b.n_layers, "schedules", list));
+    if (format == FORMAT_TEXT)
+        puts("methods that act in the tower or before layer 0: the budget itself enters every layer");
+    json_decref(list);
+    return OK;
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static int list_benchmarks(enum format format)
 {
     int n;
     const struct benchmark *const *all = benchmarks(&n);
+    json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        printf("%-12s %-8s metric: %s; published: %s\n", all[i]->name, all[i]->title, all[i]->metric,
-               all[i]->published);
+        if (format == FORMAT_JSON)
+            json_array_append_new(list, json_pack("{ss ss ss so}", "name", all[i]->name, "title",
+                                                  all[i]->title, "metric", all[i]->metric, "published",
+                                                  text_or_null(all[i]->published)));
+        else
+            printf("%-12s %-8s metric: %s; published: %s\n", all[i]->name, all[i]->title, all[i]->metric,
+                   all[i]->published);
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{so}", "benchmarks", list));
+    json_decref(list);
     printf("mini-NAME    the generated twin of pope and gqa: `winnow world`\n");
+    return OK;
 }
 
-/* Tokens by layer that the published settings give at 576 visual tokens and 32 layers. */
-static void list_schedules(void)
+static int list_families(enum format format)
 {
-    static const char *const methods[] = {"sparsevlm", "fastv"}, *const budgets[] = {"192", "128", "96",
-                                                                                     "64"};
-    struct plan_input input = {.n_visual = 576,
-                               .n_text = 60,
-                               .n_text_after = 24,
-                               .n_layers = 32,
-                               .hidden = 4096,
-                               .intermediate = 11008,
-                               .n_heads = 32,
-                               .n_kv_heads = 32,
-                               .head_dim = 128};
-    printf("%-10s %-7s %-28s %10s %10s   (576 visual tokens, 32 layers)\n", "method", "budget",
-           "after layer: kept+clusters", "tokens_in", "tokens_out");
-    for (unsigned m = 0; m < 2; m++)
-        for (unsigned b = 0; b < 4; b++) {
-            struct method method;
-            struct plan plan;
-            struct error err;
-            if (method_init(&method, methods[m], &err) != OK ||
-                method_set(&method, "budget", budgets[b], &err) != OK ||
-                method_plan(&plan, &method, &input, &err) != OK)
-                continue;
-            char cuts[128] = "";
-            size_t used = 0;
-            for (int i = 0; i < plan.n_cuts; i++)
-                used += (size_t)snprintf(cuts + used, sizeof cuts - used, "%s%d: %d+%d", i ? ", " : "",
-                                         plan.cuts[i].layer, plan.cuts[i].keep, plan.cuts[i].clusters);
-            printf("%-10s %-7s %-28s %10.5g %10.9g\n", methods[m], budgets[b], cuts,
-                   plan_tokens_in(&plan, 576, 32), plan_tokens_out(&plan, 576, 32));
-        }
+    static const char name[] = "llava-1.5", doc[] = "Hugging Face layout: CLIP tower, two-layer projector, "
+                                                    "LLaMA decoder (llava-hf/llava-1.5-7b-hf, -13b-hf)";
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{s[{ss ss}]}", "families", "name", name, "doc", doc));
+    printf("%-12s %s\n", name, doc);
+    return OK;
 }
 
-static void list_devices(void)
+static int list_devices(enum format format)
 {
     int n;
     const struct ops *const *all = ops_all(&n);
+    json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        printf("%s\n", all[i]->name);
+        if (format == FORMAT_JSON)
+            json_array_append_new(list, json_string(all[i]->name));
+        else
+            puts(all[i]->name);
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{so}", "devices", list));
+    json_decref(list);
+    return OK;
 }
 
 static int compare_text(const void *a, const void *b)
@@ -105,7 +276,7 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void list_grids(void)
+static int list_grids(enum format format)
 {
     DIR *dir = opendir(home_path("harness/grids"));
     char *names[64];
@@ -120,39 +291,58 @@ static void list_grids(void)
     if (dir)
         closedir(dir);
     qsort(names, (size_t)n, sizeof *names, compare_text);
+    json_t *list = json_array();
     for (int i = 0; i < n; i++) {
-        puts(names[i]);
+        if (format == FORMAT_JSON)
+            json_array_append_new(list, json_string(names[i]));
+        else
+            puts(names[i]);
         free(names[i]);
     }
+    if (format == FORMAT_JSON)
+        return json_print(json_pack("{so}", "grids", list));
+    json_decref(list);
+    return OK;
 }
 
 int cmd_list(int argc, char **argv)
 {
-    static const struct option table[] = {{"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option table[] = {{"help", no_argument, NULL, 'h'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"markdown", no_argument, NULL, 'm'},
+                                          {0}};
+    static const struct {
+        const char *name;
+        int (*list)(enum format format);
+        bool markdown;
+    } lists[] = {{"methods", list_methods, false},    {"benchmarks", list_benchmarks, false},
+                 {"families", list_families, false},  {"devices", list_devices, false},
+                 {"schedules", list_schedules, true}, {"grids", list_grids, false}};
+    enum format format = FORMAT_TEXT;
     for (int o; (o = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
-        if (o != 'h')
+        if (o == 'h')
+            return printf("%s", command_find("list")->usage), OK;
+        if (o != 'j' && o != 'm')
             return command_option("list", argc, argv);
-        return printf("%s", command_find("list")->usage), OK;
+        enum format asked = o == 'j' ? FORMAT_JSON : FORMAT_MARKDOWN;
+        if (format != FORMAT_TEXT && format != asked)
+            return command_usage("list", "--json and --markdown are two formats; give one of them");
+        format = asked;
     }
     const char *what = optind < argc ? argv[optind] : "";
-    if (strcmp(what, "methods") == 0)
-        list_methods();
-    else if (strcmp(what, "params") == 0)
-        return list_params(optind + 1 < argc ? argv[optind + 1] : NULL);
-    else if (strcmp(what, "benchmarks") == 0)
-        list_benchmarks();
-    else if (strcmp(what, "families") == 0)
-        puts("llava-1.5    Hugging Face layout: CLIP tower, two-layer projector, LLaMA decoder "
-             "(llava-hf/llava-1.5-7b-hf, -13b-hf)");
-    else if (strcmp(what, "devices") == 0)
-        list_devices();
-    else if (strcmp(what, "schedules") == 0)
-        list_schedules();
-    else if (strcmp(what, "grids") == 0)
-        list_grids();
-    else
-        return command_usage(
-            "list", "expected methods, params, benchmarks, families, devices, schedules or grids, found '%s'",
-            what);
-    return OK;
+    bool params = strcmp(what, "params") == 0;
+    if (argc - optind > (params ? 2 : 1))
+        return command_usage("list", "'%s' is one operand too many", argv[argc - 1]);
+    if (params)
+        return list_params(optind + 1 < argc ? argv[optind + 1] : NULL, format);
+    for (unsigned i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (strcmp(what, lists[i].name) != 0)
+            continue;
+        if (format == FORMAT_MARKDOWN && !lists[i].markdown)
+            return command_usage("list", "--markdown goes with params and schedules, not with %s", what);
+        return lists[i].list(format);
+    }
+    return command_usage(
+        "list", "expected methods, params, benchmarks, families, devices, schedules or grids, found '%s'",
+        what);
 }

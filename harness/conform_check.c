@@ -223,7 +223,7 @@ static void check_layer(struct sum_check *c, const struct answer *answer, int l,
     for (int i = 0; i < answer->plan.n_cuts; i++)
         if (answer->plan.cuts[i].site == SITE_DECODER && answer->plan.cuts[i].layer == l)
             cut = &answer->plan.cuts[i];
-    if (cut && cut->adaptive && !row->cut) { /* the data made none of it */
+    if (cut && cut->keep >= in && !row->cut) { /* the data made none of it */
         equal_or_say(c, out, in, l, "visual_out-without-a-cut");
         return;
     }
@@ -243,15 +243,7 @@ void check_counts(struct finding *out, const struct answer *answer)
     const struct ledger *ledger = &answer->ledger;
     int in[LIMIT_LAYERS], leave[LIMIT_LAYERS], n_layers = ledger->n_layers;
     struct sum_check c = {.out = out};
-    struct plan plan = answer->plan;
-    for (int i = 0; i < plan.n_cuts; i++) { /* what the data made of adaptive cuts */
-        plan.cuts[i].adaptive = false;
-        if (answer->plan.cuts[i].adaptive && !ledger->layers[plan.cuts[i].layer].cut) {
-            plan.cuts[i].keep = ledger->layers[plan.cuts[i].layer].visual_in;
-            plan.cuts[i].clusters = 0;
-        }
-    }
-    plan_trajectory(in, leave, &plan, ledger->n_visual, n_layers);
+    plan_trajectory(in, leave, &answer->plan, ledger->n_visual, n_layers);
     for (int l = 0; l < n_layers; l++) {
         check_layer(&c, answer, l, in[l], leave[l]);
         if (l > 0)

@@ -20,6 +20,7 @@ struct arm {
     char *text;                 /* key_arm_text */
     char *label;                /* "sparsevlm budget=64 recycle=off", for people */
     struct replay_file *replay; /* method replay: its trace; NULL otherwise */
+    struct latency latency;     /* of the model at work, with match latency */
     char *reason; /* why its values cannot be had together; NULL: they can, as far as is known here */
 };
 

@@ -57,7 +57,8 @@ static const struct command commands[] = {
      "winnow conform [--method M] [--family F] [--device D]\n"
      "A line a check: ok|FAIL|skip METHOD CHECK VALUE LIMIT; status 1 when one failed.\n"},
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
-     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids\n"},
+     "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
+     "--markdown]\n"},
     {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -16,6 +16,7 @@
 #include "core/memory.h"
 #include "harness/command.h"
 #include "harness/machine.h"
+#include "harness/latency.h"
 #include "harness/sweep_run.h"
 
 #include "revision.h" /* made by the build */
@@ -222,9 +223,23 @@ static enum status open_outputs(struct run *run, struct error *err)
     return OK;
 }
 
+/* What `match: latency` stands on; a plan makes none. */
+static enum status calibrate_arms(struct run *run, struct error *err)
+{
+    int n_threads = run->options->n_threads > 0 ? run->options->n_threads : 1;
+    for (int i = 0; i < run->grid.n_arms; i++) {
+        struct arm *arm = run->grid.arms[i];
+        if (arm->reason == NULL)
+            TRY(latency_calibrate(&arm->latency, run->vlm, &arm->method, n_threads, run->options->plan, err));
+    }
+    return OK;
+}
+
 static enum status run_model(struct run *run, int model, struct error *err)
 {
     enum status status = open_model(run, model, err);
+    if (status == OK)
+        status = calibrate_arms(run, err);
     for (int i = 0; i < run->grid.n_cells && status == OK; i++)
         if (run->grid.cells[i].model == model)
             status = resolve_cell(run, &run->grid.cells[i], err);

@@ -21,7 +21,13 @@ static const struct plan_input llava7b = {.n_visual = 576,
                                           .intermediate = 11008,
                                           .n_heads = 32,
                                           .n_kv_heads = 32,
-                                          .head_dim = 128};
+                                          .head_dim = 128,
+                                          .n_images = 1,
+                                          .n_vision_layers = 23,
+                                          .grid_rows = 24,
+                                          .grid_cols = 24,
+                                          .vision_hidden = 1024,
+                                          .vision_head_dim = 64};
 
 static struct plan plan_of(const char *name, const char *budget, const char *match, const char *key,
                            const char *value, const struct plan_input *input)
@@ -268,16 +274,234 @@ static void test_params_print_as_they_are_read(void **state)
     assert_int_equal(json[8], 'x');
 }
 
+static void assert_keeps(const struct plan *plan, int n, const int *keep)
+{
+    assert_int_equal(plan->n_cuts, n);
+    for (int i = 0; i < n; i++)
+        assert_int_equal(plan->cuts[i].keep, keep[i]);
+}
+
+static void test_plus_trajectories(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *budget;
+        double out, in;
+    } rows[] = {{"192", 192.4375, 206.75},
+                {"128", 128, 144.125},
+                {"96", 96.8125, 113.9375},
+                {"64", 64.4375, 81.8125}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct plan plan = plan_of("sparsevlm", rows[i].budget, "official", "mode", "plus", &llava7b);
+        assert_true(plan_tokens_out(&plan, 576, 32) == rows[i].out);
+        assert_true(plan_tokens_in(&plan, 576, 32) == rows[i].in);
+        for (int c = 0; c < plan.n_cuts; c++)
+            assert_int_equal(plan.cuts[c].clusters, 0);
+    }
+}
+
+static void test_data_dependent_modes_take_no_budget(void **state)
+{
+    (void)state;
+    struct plan plan = plan_of("sparsevlm", NULL, "official", "mode", "v1.0", &llava7b);
+    assert_int_equal(plan.n_cuts, 4);
+    assert_true(plan_is_adaptive(&plan));
+    plan = plan_of("sparsevlm", NULL, "official", "mode", "paper", &llava7b);
+    assert_int_equal(plan.n_cuts, 3);
+    struct error err;
+    assert_int_equal(plan_error(&err, "sparsevlm", "192", "official", "mode", "paper", &llava7b), BAD_INPUT);
+    assert_non_null(strstr(err.text, "depend on the data"));
+    assert_int_equal(plan_error(&err, "sparsevlm", "192", "official", "lambda", "0.4", &llava7b), BAD_INPUT);
+    assert_non_null(strstr(err.text, "goes with mode paper"));
+}
+
+/* baselines.md 0.3: stage tokens are rounded there and truncated by the code. */
+static void test_pdrop_settings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *budget;
+        int keep[3];
+        double mean;
+    } rows[] = {
+        {"192", {322, 180, 100}, 191.375}, {"128", {241, 101, 42}, 127.375}, {"64", {110, 21, 4}, 63.875}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct plan official = plan_of("pdrop", rows[i].budget, "official", NULL, NULL, &llava7b);
+        struct plan solved = plan_of("pdrop", rows[i].budget, "tokens_in", NULL, NULL, &llava7b);
+        assert_keeps(&official, 3, rows[i].keep);
+        assert_keeps(&solved, 3, rows[i].keep);
+        assert_int_equal(solved.cuts[0].layer, 1);
+        assert_true(fabs(solved.measured - rows[i].mean) < 0.2);
+    }
+    struct plan plan = plan_of("pdrop", NULL, "official", NULL, NULL, &llava7b);
+    assert_keeps(&plan, 3, (const int[]){288, 144, 72});
+    assert_int_equal(plan.cuts[0].layer, 7);
+    plan = plan_of("pdrop", "192", "tokens_in", "layers", "8,16,24", &llava7b);
+    assert_keeps(&plan, 3, (const int[]){145, 36, 9}); /* lambda .2531 */
+    struct plan_input llava13b = llava7b;
+    llava13b.n_layers = 40;
+    plan = plan_of("pdrop", "64", "tokens_in", "layers", "2,10,20", &llava13b);
+    assert_keeps(&plan, 3, (const int[]){126, 27, 6}); /* lambda .2192 */
+    struct error err;
+    assert_int_equal(plan_error(&err, "pdrop", "128", "tokens_in", "layers", "8,16,24", &llava7b), BAD_INPUT);
+    assert_non_null(strstr(err.text, "nearest possible"));
+    struct plan_input shallow = llava7b;
+    shallow.n_layers = 8;
+    plan = plan_of("pdrop", NULL, "official", NULL, NULL, &shallow); /* no layer 8 whose projections score */
+    assert_int_equal(plan.n_cuts, 0);
+    assert_int_equal(plan.n_fallen, 3);
+}
+
+static struct plan tower_of(const char *name, const char *budget, int image, const struct plan_input *input)
+{
+    struct method method;
+    struct plan plan = {0};
+    struct error err = {0};
+    if (method_init(&method, name, &err) != OK || method_set(&method, "budget", budget, &err) != OK ||
+        method_plan_tower(&plan, &method, input, image, input->n_images, &err) != OK)
+        fail_msg("%s", err.text);
+    return plan;
+}
+
+/* Merges by layer from what each leaves. */
+static void assert_merges(const struct plan *plan, int n_layers, int r, int n_more)
+{
+    assert_int_equal(plan->n_cuts, n_layers);
+    for (int l = 0, n = 576; l < n_layers; n = plan->cuts[l++].keep)
+        assert_int_equal(n - plan->cuts[l].keep, l < n_more ? r : r - 1);
+}
+
+static void test_tome_schedules(void **state)
+{
+    (void)state;
+    struct plan plan = tower_of("tome", "192", 0, &llava7b);
+    assert_merges(&plan, 23, 17, 16);
+    plan = tower_of("tome", "128", 0, &llava7b);
+    assert_merges(&plan, 23, 20, 11);
+    plan = tower_of("tome", "64", 0, &llava7b);
+    assert_merges(&plan, 23, 23, 6);
+    struct plan_input short_tower = llava7b; /* towers with few layers run into the limit */
+    short_tower.n_vision_layers = 5;
+    plan = tower_of("tome", "192", 0, &short_tower);
+    assert_merges(&plan, 5, 77, 4);
+    plan = tower_of("tome", "64", 0, &short_tower);
+    assert_keeps(&plan, 5, (const int[]){464, 352, 240, 128, 64});
+    struct method method;
+    struct error err;
+    assert_int_equal(method_init(&method, "tome", &err), OK);
+    assert_int_equal(method_set(&method, "budget", "10", &err), OK);
+    assert_int_equal(method_plan_tower(&plan, &method, &short_tower, 0, 1, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "nearest possible is 18"));
+    struct plan sample = plan_of("tome", "128", "tokens_in", NULL, NULL, &llava7b);
+    assert_true(plan_tokens_in(&sample, 576, 32) == 128);
+    assert_int_equal(sample.cuts[0].site, SITE_VISION);
+}
+
+static void test_visionzip_splits_its_budget(void **state)
+{
+    (void)state;
+    static const char *const budgets[] = {"192", "128", "64"};
+    static const int split[][2] = {{162, 30}, {108, 20}, {54, 10}}; /* the class token among the dominant */
+    for (int i = 0; i < 3; i++) {
+        struct plan plan = tower_of("visionzip", budgets[i], 0, &llava7b);
+        assert_int_equal(plan.n_cuts, 1);
+        assert_int_equal(plan.cuts[0].layer, 22);
+        assert_int_equal(plan.cuts[0].keep + 1, split[i][0]);
+        assert_int_equal(plan.cuts[0].clusters, split[i][1]);
+    }
+    struct plan_input three = llava7b; /* three pictures share 64: 22, 21, 21 */
+    three.n_images = 3;
+    three.n_visual = 3 * 576;
+    for (int image = 0; image < 3; image++) {
+        struct plan plan = tower_of("visionzip", "64", image, &three);
+        assert_int_equal(plan.cuts[0].keep + 1 + plan.cuts[0].clusters, image == 0 ? 22 : 21);
+    }
+}
+
+static void test_methods_before_the_decoder_take_the_budget_itself(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"divprune", "random", "uniform",   "center", "top",
+                                        "bottom",   "tome",   "visionzip", "pool",   "downsample"};
+    static const char *const matches[] = {"official", "tokens_in", "tokens_out"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        for (unsigned m = 0; m < 3; m++) {
+            struct plan plan = plan_of(names[i], "128", matches[m], NULL, NULL, &llava7b);
+            assert_int_equal(plan.n_cuts, 1);
+            assert_int_equal(plan.cuts[0].keep, 128);
+            assert_true(plan_tokens_in(&plan, 576, 32) == 128);
+        }
+    /* 191 is no product of two sides up to 24: 190 is the nearest below */
+    struct plan plan = plan_of("pool", "191", "official", NULL, NULL, &llava7b);
+    assert_int_equal(plan.cuts[0].keep, 190);
+}
+
+/* Milliseconds that rise in a straight line with the tokens are tokens; a cut's own cost leaves fewer. */
+static void test_latency_on_a_straight_line(void **state)
+{
+    (void)state;
+    struct latency latency = {.n_points = 3, .tokens = {100, 300, 800}, .layer_ms = {1, 3, 8}};
+    static const char *const names[] = {"sparsevlm", "fastv", "pdrop", "tome"};
+    for (int i = 0; i < 4; i++) {
+        struct plan plan, same = plan_of(names[i], "192", "tokens_in", NULL, NULL, &llava7b);
+        struct plan_input input = llava7b;
+        struct method method;
+        struct error err;
+        input.n_text = 0; /* so that nothing of the line lies under the text */
+        assert_int_equal(method_init(&method, names[i], &err), OK);
+        assert_int_equal(method_set(&method, "budget", "192", &err), OK);
+        assert_int_equal(method_set(&method, "match", "latency", &err), OK);
+        assert_int_equal(method_plan(&plan, &method, &input, &err), BAD_INPUT);
+        assert_non_null(strstr(err.text, "calibration"));
+        method.latency = &latency;
+        latency.cut_ms = 0;
+        assert_int_equal(method_plan(&plan, &method, &input, &err), OK);
+        assert_int_equal(plan.n_cuts, same.n_cuts);
+        for (int c = 0; c < plan.n_cuts; c++)
+            assert_int_equal(plan.cuts[c].keep, same.cuts[c].keep);
+        latency.cut_ms = 5;
+        assert_int_equal(method_plan(&plan, &method, &input, &err), OK);
+        if (strcmp(names[i], "tome") != 0) /* works before what is matched */
+            assert_true(plan.cuts[0].keep < same.cuts[0].keep);
+    }
+}
+
+static void test_apportion(void **state)
+{
+    (void)state;
+    static const struct {
+        int sizes[4], n, total, out[4];
+    } rows[] = {{{576, 576}, 2, 193, {97, 96}},       {{10, 20, 30}, 3, 6, {1, 2, 3}},
+                {{1, 1, 1}, 3, 2, {1, 1, 0}},         {{5, 0, 7}, 3, 12, {5, 0, 7}},
+                {{3, 3, 3, 3}, 4, 100, {3, 3, 3, 3}}, {{7}, 1, 0, {0}},
+                {{100, 1, 1}, 3, 3, {3, 0, 0}}};
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int out[4] = {0};
+        apportion(out, rows[i].sizes, rows[i].n, rows[i].total);
+        for (int j = 0; j < rows[i].n; j++)
+            assert_int_equal(out[j], rows[i].out[j]);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_official_trajectories),
-                                       cmocka_unit_test(test_official_scales_with_the_picture),
-                                       cmocka_unit_test(test_sparsevlm_tokens_in),
-                                       cmocka_unit_test(test_fastv_settings),
-                                       cmocka_unit_test(test_random_shadows),
-                                       cmocka_unit_test(test_flops_match_a_dense_run),
-                                       cmocka_unit_test(test_keep_all_and_shallow_models),
-                                       cmocka_unit_test(test_bad_budgets_say_what_would_work),
-                                       cmocka_unit_test(test_params_print_as_they_are_read)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plus_trajectories),
+        cmocka_unit_test(test_data_dependent_modes_take_no_budget),
+        cmocka_unit_test(test_pdrop_settings),
+        cmocka_unit_test(test_tome_schedules),
+        cmocka_unit_test(test_visionzip_splits_its_budget),
+        cmocka_unit_test(test_methods_before_the_decoder_take_the_budget_itself),
+        cmocka_unit_test(test_apportion),
+        cmocka_unit_test(test_latency_on_a_straight_line),
+        cmocka_unit_test(test_official_trajectories),
+        cmocka_unit_test(test_official_scales_with_the_picture),
+        cmocka_unit_test(test_sparsevlm_tokens_in),
+        cmocka_unit_test(test_fastv_settings),
+        cmocka_unit_test(test_random_shadows),
+        cmocka_unit_test(test_flops_match_a_dense_run),
+        cmocka_unit_test(test_keep_all_and_shallow_models),
+        cmocka_unit_test(test_bad_budgets_say_what_would_work),
+        cmocka_unit_test(test_params_print_as_they_are_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

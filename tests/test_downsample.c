@@ -1,5 +1,5 @@
-/* The control that shrinks the picture: core/position_table.c, grid.c, preprocess_square and patchify of
- * pictures that are not square.
+/* The control that shrinks the picture: core/position_table.c, patch_grid.c, preprocess_square and patchify
+ * of pictures that are not square.
  *
  * Positions were computed with torch 2.9.1, interpolate(mode="bicubic", align_corners=False) on the CPU;
  * pixels with Pillow 11.3.0: paste on a square of (122, 116, 104) or crop, then resize(BICUBIC).
