@@ -75,7 +75,7 @@ static void bed_close(struct bed *bed)
 /* A picture with a slope, a disc, stripes and grain, so that no two patches are alike. */
 static enum status picture_make(struct image *out, int which, struct error *err)
 {
-    int width = 210 - 30 * which, height = 170 + 20 * which;
+    int width = 210 - 25 * which, height = 170 + 20 * which;
     TRY(image_new(out, width, height, (const uint8_t[]){0, 0, 0}, err));
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++) {
@@ -97,9 +97,11 @@ enum status conform_open(struct conform *out, const char *device, FILE *to, stru
     out->out = to;
     out->device = device;
     enum status status;
-    TRY_GOTO(status, bed_open(&out->beds[0], device, err));
-    TRY_GOTO(status, bed_open(&out->beds[1], "ref", err));
-    for (int i = 0; i < CONFORM_IMAGES; i++)
+    const char *const devices[] = {device, "ref", "cpu"};
+    int n_beds = strcmp(device, "cpu") == 0 ? 2 : 3;
+    for (; out->n_beds < n_beds; out->n_beds++)
+        TRY_GOTO(status, bed_open(&out->beds[out->n_beds], devices[out->n_beds], err));
+    for (int i = 0; i < CONFORM_PICTURES; i++)
         TRY_GOTO(status, picture_make(&out->images[i], i, err));
 exit:
     if (status != OK)
@@ -109,9 +111,9 @@ exit:
 
 void conform_close(struct conform *c)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         bed_close(&c->beds[i]);
-    for (int i = 0; i < CONFORM_IMAGES; i++)
+    for (int i = 0; i < CONFORM_PICTURES; i++)
         image_free(&c->images[i]);
 }
 
@@ -202,7 +204,7 @@ static enum status trial_go(struct trial *t, const struct conform *c, struct ses
     const struct prompt *p = t->prompt;
     for (int i = 0; i < p->n_images; i++) {
         struct tap tap = {tap_want, tap_take, &t->encoded[i]};
-        TRY(session_encode(&t->features[i], session, &c->images[t->odd_pictures ? CONFORM_IMAGES - 1 - i : i],
+        TRY(session_encode(&t->features[i], session, &c->images[(t->first_picture + i) % CONFORM_PICTURES],
                            &(struct encode_options){.method = t->method,
                                                     .image = i,
                                                     .n_images = p->n_images,
@@ -286,33 +288,74 @@ static void check_records(struct conform *c, const struct trial *trial, const ch
         conform_report(c, &best, "best[%s]", label);
 }
 
-static void check_reference(struct conform *c, const struct trial *trial, const struct reference *reference,
-                            const char *label)
+struct worker {
+    const struct conform *conform;
+    struct session *session;
+    struct trial trial;
+    pthread_t thread;
+};
+
+static void *worker_run(void *argument)
 {
-    struct walk_result result;
-    walk(&result, c, trial, reference);
-    conform_report(c, &result.choices, "reference[%s]", label);
-    conform_report(c, &result.layers, "layers[%s]", label);
+    struct worker *w = argument;
+    trial_run(&w->trial, w->conform, w->session);
+    return NULL;
 }
 
-/* Again, with other threads, on the oracle. */
+void conform_trial(struct walk_result *out, struct trial *trial, const struct conform *c,
+                   const struct reference *reference)
+{
+    for (int picture = 0; picture < CONFORM_PICTURES; picture++) {
+        struct trial next = *trial;
+        next.first_picture = picture;
+        trial_run(&next, c, c->beds[0].session);
+        bool last = next.status != OK || out == NULL;
+        if (!last) {
+            walk(out, c, &next, reference);
+            last = out->margin >= MARGIN_LEAST || picture + 1 == CONFORM_PICTURES;
+        }
+        if (last) {
+            *trial = next;
+            return;
+        }
+        trial_free(&next);
+    }
+}
+
+static void check_twin(struct conform *c, const struct trial *trial, struct trial *twin, bool bits,
+                       const char *name, const char *label)
+{
+    struct finding same, cuts;
+    if (ran(c, twin, name)) {
+        check_same(&same, &trial->answer, &twin->answer, vlm_config(c->beds[0].vlm)->text.vocabulary);
+        check_same_cuts(&cuts, &trial->answer, &twin->answer);
+        if (!bits) /* another backend rounds otherwise: the ids are what must be equal */
+            same.holds = strstr(same.value, "differ") == NULL;
+        conform_report(c, cuts.holds ? &same : &cuts, "%s[%s]", name, label);
+    }
+    trial_free(twin);
+}
+
+/* Again, with other threads, and on the other backends, which work meanwhile. */
 static void check_again(struct conform *c, const struct trial *trial, const char *label)
 {
-    int vocabulary = vlm_config(c->beds[0].vlm)->text.vocabulary;
-    struct session *sessions[] = {c->beds[0].session, c->beds[0].other, c->beds[1].session};
-    static const char *const names[] = {"again", "threads", "ref"};
-    for (int i = 0; i < 3; i++) {
-        struct trial twin = {.method = trial->method, .prompt = trial->prompt, .seed = trial->seed};
-        struct finding same, cuts;
-        trial_run(&twin, c, sessions[i]);
-        if (ran(c, &twin, names[i])) {
-            check_same(&same, &trial->answer, &twin.answer, vocabulary);
-            check_same_cuts(&cuts, &trial->answer, &twin.answer);
-            if (i == 2) /* rounding differs: the ids are what must be equal */
-                same.holds = strstr(same.value, "differ") == NULL;
-            conform_report(c, cuts.holds ? &same : &cuts, "%s[%s]", names[i], label);
-        }
-        trial_free(&twin);
+    const struct trial twin = {.method = trial->method,
+                               .prompt = trial->prompt,
+                               .seed = trial->seed,
+                               .first_picture = trial->first_picture};
+    struct worker workers[3];
+    for (int i = 1; i < c->n_beds; i++) {
+        workers[i] = (struct worker){.conform = c, .session = c->beds[i].session, .trial = twin};
+        ENSURE(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]) == 0);
+    }
+    struct trial again = twin, threads = twin;
+    trial_run(&again, c, c->beds[0].session);
+    trial_run(&threads, c, c->beds[0].other);
+    check_twin(c, trial, &again, true, "again", label);
+    check_twin(c, trial, &threads, true, "threads", label);
+    for (int i = 1; i < c->n_beds; i++) {
+        pthread_join(workers[i].thread, NULL);
+        check_twin(c, trial, &workers[i].trial, false, vlm_device(c->beds[i].vlm), label);
     }
 }
 
@@ -328,14 +371,18 @@ void conform_setting(struct conform *c, const struct reducer *reducer, const cha
     trial.status = conform_method(&method, reducer, settings, &trial.err);
     if (trial.status == OK && budget)
         trial.status = method_set(&method, "budget", budget, &trial.err);
+    struct walk_result result;
+    bool walks = reference && reference->choose;
     if (trial.status == OK)
-        trial_run(&trial, c, c->beds[0].session);
+        conform_trial(walks ? &result : NULL, &trial, c, reference);
     if (!ran(c, &trial, label)) {
         trial_free(&trial);
         return;
     }
-    if (reference && reference->choose)
-        check_reference(c, &trial, reference, label);
+    if (walks) {
+        conform_report(c, &result.choices, "reference[%s]", label);
+        conform_report(c, &result.layers, "layers[%s]", label);
+    }
     check_records(c, &trial, label);
     struct finding finding;
     check_counts(&finding, &trial.answer);
@@ -432,20 +479,6 @@ static void check_keep_all(struct conform *c, const struct reducer *reducer)
     trial_free(&vanilla);
 }
 
-struct worker {
-    const struct conform *conform;
-    struct session *session;
-    struct trial trial;
-    pthread_t thread;
-};
-
-static void *worker_run(void *argument)
-{
-    struct worker *w = argument;
-    trial_run(&w->trial, w->conform, w->session);
-    return NULL;
-}
-
 /* Four questions at the same time on four sessions of one model, and each alone. */
 static void check_batch(struct conform *c, const struct reducer *reducer, const char *settings)
 {
@@ -463,7 +496,7 @@ static void check_batch(struct conform *c, const struct reducer *reducer, const 
         prompt_make(&prompts[n_open], 3 + n_open, 1 + n_open % 2, 9 + 3 * n_open);
         workers[n_open] = (struct worker){.conform = c};
         workers[n_open].trial = (struct trial){
-            .method = &method, .prompt = &prompts[n_open], .seed = 4, .odd_pictures = n_open > 1};
+            .method = &method, .prompt = &prompts[n_open], .seed = 4, .first_picture = n_open > 1};
         if (session_open(&workers[n_open].session, c->beds[0].vlm, 1, &err) != OK)
             break;
     }
@@ -474,7 +507,7 @@ static void check_batch(struct conform *c, const struct reducer *reducer, const 
     for (int i = 0; i < n_open; i++) {
         struct trial alone = workers[i].trial, *together = &workers[i].trial;
         alone = (struct trial){
-            .method = &method, .prompt = &prompts[i], .seed = 4, .odd_pictures = together->odd_pictures};
+            .method = &method, .prompt = &prompts[i], .seed = 4, .first_picture = together->first_picture};
         trial_run(&alone, c, c->beds[0].session);
         if (alone.status != OK || together->status != OK)
             finding_set(&same, false, "answer", "error");

@@ -21,12 +21,13 @@
 /* ---- bed ------------------------------------------------------------------------------------ */
 
 enum {
-    CONFORM_IMAGES = 3,   /* pictures there are */
+    CONFORM_PICTURES = 5, /* there are */
+    CONFORM_IMAGES = 3,   /* of a prompt, at most */
     CONFORM_TURNS = 3,    /* of a dialogue, at most */
     CONFORM_IDS = 128,    /* of a prompt, at most */
     CONFORM_TOKENS = 640, /* of a sequence, at most */
     CONFORM_NEW = 3,      /* of an answer */
-    CONFORM_SEED = 3      /* of the weights: no choice of the table below hangs on the last bits */
+    CONFORM_SEED = 3      /* of the weights */
 };
 
 /* A model on one device, two sessions of it. */
@@ -38,8 +39,9 @@ struct bed {
 struct conform {
     FILE *out;
     const char *device;
-    struct bed beds[2]; /* the device asked for, and ref */
-    struct image images[CONFORM_IMAGES];
+    struct bed beds[3]; /* the device asked for, ref, and cpu where another was asked for */
+    int n_beds;
+    struct image images[CONFORM_PICTURES];
     const char *method; /* whose line is written */
     int n_checks, n_failed, n_skipped;
 };
@@ -76,7 +78,7 @@ struct trial {
     const struct cut_record *replay;
     int n_replay;
     bool want_taps;
-    bool odd_pictures;      /* the pictures in another order */
+    int first_picture;
     int turn, n_candidates; /* for the walk of a later turn: which, and how many ids it adds; 0: the first */
 
     enum status status;
@@ -214,6 +216,9 @@ struct walk_result {
 /* Follows a trial (one turn, with taps and records) and compares every cut with the reference's. */
 void walk(struct walk_result *out, const struct conform *conform, const struct trial *trial,
           const struct reference *reference);
+/* Runs a trial on a picture on which no choice hangs on rounding, and walks beside it; out NULL: without. */
+void conform_trial(struct walk_result *out, struct trial *trial, const struct conform *conform,
+                   const struct reference *reference);
 
 /* ---- conform_edge.c ------------------------------------------------------------------------- */
 void conform_degenerate(struct conform *conform, const struct reducer *reducer);

@@ -59,7 +59,7 @@ static void check_against(struct conform *c, const struct trial *dialogue, const
     struct prompt whole;
     struct finding finding;
     whole_dialogue(&whole, dialogue->prompt, &dialogue->answer, dialogue->prompt->n_turns - 1);
-    struct trial single = {.method = method, .prompt = &whole};
+    struct trial single = {.method = method, .prompt = &whole, .first_picture = dialogue->first_picture};
     trial_run(&single, c, c->beds[0].session);
     if (single.status == OK) {
         check_last_turn(&finding, &dialogue->answer, &single.answer,
@@ -71,23 +71,21 @@ static void check_against(struct conform *c, const struct trial *dialogue, const
     trial_free(&single);
 }
 
-/* The walk of the last turn of a dialogue that was prefilled anew. */
-static void check_walk(struct conform *c, const struct trial *dialogue, const char *check)
+/* The walk of the last turn of a dialogue that was prefilled anew; false: the method has no reference. */
+static bool walk_last_turn(struct walk_result *out, const struct conform *c, const struct trial *dialogue)
 {
     const struct reference *reference = reference_find(c->method);
     struct prompt whole;
-    struct walk_result result;
     int last = dialogue->prompt->n_turns - 1;
     if (reference == NULL || reference->choose == NULL)
-        return;
+        return false;
     whole_dialogue(&whole, dialogue->prompt, &dialogue->answer, last);
     struct trial turn = *dialogue;
     turn.prompt = &whole;
     turn.turn = last;
     turn.n_candidates = dialogue->prompt->n_turn_ids[last];
-    walk(&result, c, &turn, reference);
-    conform_report(c, &result.choices, "reference[%s]", check);
-    conform_report(c, &result.layers, "layers[%s]", check);
+    walk(out, c, &turn, reference);
+    return true;
 }
 
 /* Every layer's cache: the visual tokens that entered it, the text of all turns and all answers but the last
@@ -131,8 +129,20 @@ static void check_dialogue(struct conform *c, const struct reducer *reducer, enu
     snprintf(check, sizeof check, "turns[%s,%d]", reducer->dense ? "reuse" : all, n_turns);
     struct trial trial = {.method = &method, .prompt = &prompt, .want_taps = turns != TURNS_REUSE};
     trial.status = conform_method(&method, reducer, reducer->dense ? "" : all, &trial.err);
-    if (trial.status == OK)
+    struct walk_result result;
+    bool walks = false;
+    for (int picture = 0; trial.status == OK; picture++) { /* one on which no choice hangs on rounding */
+        trial.first_picture = picture;
         trial_run(&trial, c, c->beds[0].session);
+        walks = trial.status == OK && turns == TURNS_RESELECT && walk_last_turn(&result, c, &trial);
+        if (!walks || result.margin >= MARGIN_LEAST || picture + 1 == CONFORM_PICTURES)
+            break;
+        trial_free(&trial);
+    }
+    if (walks) {
+        conform_report(c, &result.choices, "reference[%s]", check);
+        conform_report(c, &result.layers, "layers[%s]", check);
+    }
     if (turns == TURNS_FULL && reducer->in_tower) {
         struct finding finding;
         finding_set(&finding, trial.status == BAD_INPUT && strstr(trial.err.text, "turns=") != NULL,
@@ -143,7 +153,6 @@ static void check_dialogue(struct conform *c, const struct reducer *reducer, enu
     } else if (turns == TURNS_FULL) {
         check_against(c, &trial, NULL, 0, check);
     } else if (turns == TURNS_RESELECT) {
-        check_walk(c, &trial, check);
         if (!asks_text(&method))
             check_against(c, &trial, &method, 0, check);
     } else {
