@@ -413,11 +413,10 @@ static void check_settings(struct conform *c, const struct reducer *reducer)
         if (conform_method(&method, reducer, settings[i], &err) != OK)
             continue;
         bool own = reducer->dense || reducer->has_counts(&method);
-        for (int b = 0; b < (own ? 1 : N_BUDGETS); b++) {
+        /* the default at every budget, the first variant at the outer two, others at one in turn */
+        int from = own || i < 2 ? 0 : i % N_BUDGETS, to = own ? 1 : i < 2 ? N_BUDGETS : from + 1;
+        for (int b = from; b < to; b += i == 1 && !own ? 2 : 1)
             check_setting(c, reducer, settings[i], own ? NULL : budgets[b], 1);
-            if (i > 0 && !own && b == 0)
-                b++; /* the middle one is left to the default setting */
-        }
         if (!own && i == 0 && reducer->budget_free)
             check_setting(c, reducer, "", NULL, 1);
     }
