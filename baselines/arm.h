@@ -38,7 +38,8 @@ struct place {
 enum status arm_places(struct place **out, const struct view *view, struct error *err);
 
 #define ARM_SLOTS                                                                                            \
-    .shadows = arm_shadows, .has_counts = arm_has_counts, .plan_counts = arm_plan_counts,                    \
-    .plan_official = arm_plan_official, .plan_steps = plan_input_steps, .plan_step = plan_input_step
+    .counts = "keep, or those of a shadowed method that depend on the data", .shadows = arm_shadows,         \
+    .has_counts = arm_has_counts, .plan_counts = arm_plan_counts, .plan_official = arm_plan_official,        \
+    .plan_steps = plan_input_steps, .plan_step = plan_input_step
 
 #endif

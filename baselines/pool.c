@@ -145,25 +145,42 @@ static void windows_of_picture(struct windows *w, int first, struct patch_grid f
         }
 }
 
+/* The grids of all pictures that come to `keep` tokens: those of the smallest budget that does. */
+static bool grids_find(struct patch_grid *to, const struct view *view, const int *sizes, int n_images,
+                       int keep)
+{
+    int shares[LIMIT_IMAGES];
+    for (int budget = keep, sum = 0; sum <= keep && budget <= view->n_visual; budget++) {
+        apportion(shares, sizes, n_images, budget);
+        sum = 0;
+        for (int i = 0; i < n_images; i++) {
+            struct patch_grid from = view->grids[i];
+            to[i] = (struct patch_grid){0, 0};
+            if (shares[i] > 0)
+                grid_choose(&to[i].rows, &to[i].cols, shares[i], from.rows, from.cols,
+                            (double)from.cols / from.rows);
+            sum += to[i].rows * to[i].cols;
+        }
+        if (sum == keep)
+            return true;
+    }
+    return false;
+}
+
 /* The windows of all pictures. Patches of a picture are contiguous, in raster order, before layer 0; what
  * stands before them (a class token) is dropped. */
-static void windows_fill(struct windows *w, const struct view *view)
+static enum status windows_fill(struct windows *w, const struct view *view, struct error *err)
 {
-    int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n_images = select_image_sizes(sizes, view), first = 0;
-    const struct params *params = &view->method->params;
-    double value = view->method->budget.value;
-    int budget = params_has(params, "keep")   ? param_count(params, "keep")
-                 : view->method->budget.share ? (int)floor(value * view->n_visual + 0.5)
-                                              : (int)floor(value + 0.5);
-    budget = view->method->match == MATCH_FLOPS ? view->cut->keep : budget;
-    apportion(shares, sizes, n_images, budget < 1 ? 1 : budget);
+    int sizes[LIMIT_IMAGES], n_images = select_image_sizes(sizes, view), first = 0;
+    struct patch_grid to[LIMIT_IMAGES];
+    if (!grids_find(to, view, sizes, n_images, view->cut->keep))
+        return fail(err, BAD_INPUT, "method pool: no grid of a picture with %d x %d patches has %d tokens",
+                    view->grids[0].rows, view->grids[0].cols, view->cut->keep);
     for (int i = 0; i < n_images; first += sizes[i++]) {
-        struct patch_grid from = view->grids[i], to;
-        if (shares[i] < 1)
-            continue;
-        grid_choose(&to.rows, &to.cols, shares[i], from.rows, from.cols, (double)from.cols / from.rows);
-        windows_of_picture(w, first + sizes[i] - from.rows * from.cols, from, to);
+        struct patch_grid from = view->grids[i];
+        windows_of_picture(w, first + sizes[i] - from.rows * from.cols, from, to[i]);
     }
+    return OK;
 }
 
 static enum status pool_select(struct selection *out, const struct view *view, struct error *err)
@@ -183,9 +200,14 @@ static enum status pool_select(struct selection *out, const struct view *view, s
                         .own = floats,
                         .weight = floats + n,
                         .room = out->room};
-    windows_fill(&w, view);
-    ENSURE(w.n_windows == view->cut->keep);
-    enum status status = select_list(out, view, w.kept, w.n_windows, err);
+    enum status status = windows_fill(&w, view, err);
+    if (status == OK)
+        status = select_list(out, view, w.kept, w.n_windows, err);
+    if (status != OK) {
+        free(ints);
+        free(floats);
+        return status;
+    }
     out->n_recycled = w.n_members;
     out->n_clusters = w.n_windows;
     out->in_place = out->has_own = true;

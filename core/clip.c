@@ -191,8 +191,11 @@ enum status clip_forward(struct session *session, struct reduction *r, const str
         const struct clip_layer *layer = &clip->layers[l];
         struct kv_view kv = kv_view(&session->vision, 0, n);
         int n_in = n;
-        if (tower.proportional)
+        if (tower.proportional) {
+            double start = clock_ms();
             TRY(sizes_upload(&bias, session, r, err));
+            r->ms += clock_ms() - start;
+        }
         ops->layer_norm(c, w->h, w->x, layer->norm1_weight, layer->norm1_bias, eps, n, d);
         ops->linear(c, w->q, w->h, &layer->q, layer->q_bias, n);
         ops->linear(c, w->k, w->h, &layer->k, layer->k_bias, n);

@@ -60,6 +60,8 @@ static struct view view_of(struct reduction *r, const struct cut_point *point, c
                          .visual = index_at(s, INDEX_VISUAL),
                          .hidden = w->x,
                          .keys = point->site == SITE_VISION ? w->k : NULL,
+                         .queries = point->site == SITE_VISION ? w->q : NULL,
+                         .final_norm = s->vlm->llama.norm,
                          .kv = point->site == SITE_DECODER ? &point->kv : NULL,
                          .n_heads = point->n_heads,
                          .head_dim = point->head_dim,

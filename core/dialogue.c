@@ -65,19 +65,21 @@ void embed_ids(struct session *s, int first, const int32_t *ids, int n)
 }
 
 /* A picture's tokens into the sequence, its features into work.x. first_id: number of its first patch. */
-static void merge_picture(struct run *run, int image, int first_id)
+static void merge_picture(struct run *run, int image, int first_id, int first_position)
 {
     struct session *s = run->session;
     struct sequence *sequence = &run->reduction.sequence;
     const struct features *f = run->question->images[image];
     size_t d = (size_t)s->vlm->config.text.hidden;
+    int class_place = s->vlm->config.keep_cls ? 0 : 1;
     s->vlm->ops->copy(&s->compute, s->work.x + (size_t)sequence->n * d, f->data,
                       (size_t)f->n * d * sizeof(float));
     for (int j = 0; j < f->n; j++) {
         struct token token = f->tokens[j];
         token.image = (int16_t)image;
         token.id += token.id >= 0 ? first_id : -sequence->n_clusters;
-        token.position = sequence->n;
+        /* in the tower position 0 is the class token's */
+        token.position = first_position + (token.position > class_place ? token.position - class_place : 0);
         sequence_add(sequence, token);
     }
     sequence->n_clusters += f->n_clusters;
@@ -92,14 +94,17 @@ enum status dialogue_merge(struct run *run, int n_candidates, struct error *err)
     int n = run->n_ids;
     for (int i = 0; i < question->n_images; i++)
         n += question->images[i]->n - 1;
-    TRY(length_check(run, n + question->max_new_tokens, err));
+    int n_uncut = n; /* positions=original counts what the tower merged away too */
+    for (int i = 0; i < question->n_images && run->original_positions; i++)
+        n_uncut += question->images[i]->n_ids - question->images[i]->n;
+    TRY(length_check(run, n_uncut + question->max_new_tokens, err));
     TRY(workspace_reserve(s, n, err));
     sequence_free(sequence);
     sequence_free(&run->reduction.spare);
     TRY(sequence_new(sequence, n, err));
     TRY(sequence_new(&run->reduction.spare, n, err));
 
-    int image = 0, first_id = 0;
+    int image = 0, first_id = 0, position = 0;
     for (int i = 0, first = 0; i <= run->n_ids; i++) {
         bool place = i < run->n_ids && run->ids[i] == image_token;
         if (i < run->n_ids && !place)
@@ -110,18 +115,20 @@ enum status dialogue_merge(struct run *run, int n_candidates, struct error *err)
             sequence_add(
                 sequence,
                 (struct token){
-                    .kind = TOKEN_TEXT, .image = -1, .id = INT32_MIN, .cell = -1, .position = sequence->n});
+                    .kind = TOKEN_TEXT, .image = -1, .id = INT32_MIN, .cell = -1, .position = position++});
         first = i + 1;
         if (!place)
             continue;
-        merge_picture(run, image, first_id);
-        first_id += question->images[image++]->n_ids;
+        merge_picture(run, image, first_id, position);
+        first_id += question->images[image]->n_ids;
+        position += question->images[image++]->n_ids; /* as many as the picture has uncut */
     }
     if (sequence->n_visual == 0)
         sequence->text_start = 0;
     int n_after = sequence->n - sequence->text_start;
     run->reduction.n_candidates = n_candidates < n_after ? n_candidates : n_after;
-    run->uncut_length = n;
+    run->expanded_length = n;
+    run->uncut_length = position;
     return OK;
 }
 

@@ -218,9 +218,11 @@ enum status session_encode(struct features **out, struct session *s, const struc
     s->compute.macs = 0;
     TRY_GOTO(status, clip_forward(s, &r, &grid, options->tap, &rows, &n, &macs, err));
     uint64_t counted = s->compute.macs;
+    double left = clock_ms();
     if (r.n_records > 0 && r.tower.raster)
         TRY_GOTO(status, tokens_to_raster(s, &r, &rows, err));
     double seen = clock_ms();
+    r.ms += seen - left;
     TRY_GOTO(status, features_make(out, s, &r, rows, n, options->tap, err));
     struct features *f = *out;
     f->grid = grid;
@@ -241,6 +243,7 @@ exit:
 enum status features_random(struct features **out, struct session *s, int n, const struct method *method,
                             uint64_t seed, struct error *err)
 {
+    const struct vlm_config *config = &s->vlm->config;
     const struct reducer *in_tower = method && method->reducer->in_tower ? method->reducer : NULL;
     int n_left = n;
     if (in_tower) {
@@ -251,7 +254,9 @@ enum status features_random(struct features **out, struct session *s, int n, con
     }
     TRY(features_new(out, s->vlm, n_left, err));
     struct features *f = *out;
-    f->grid = (struct patch_grid){1, n};
+    f->grid = n == config->grid_rows * config->grid_cols
+                  ? (struct patch_grid){config->grid_rows, config->grid_cols}
+                  : (struct patch_grid){1, n};
     f->n_uncut = f->n_ids = n;
     f->reduced_by = in_tower;
     size_t n_floats = (size_t)n_left * (size_t)s->vlm->config.text.hidden;
@@ -261,7 +266,8 @@ enum status features_random(struct features **out, struct session *s, int n, con
         return memory_failed(err, "visual tokens", n_floats * sizeof *host);
     }
     for (int i = 0; i < n_left; i++)
-        f->tokens[i] = (struct token){.kind = TOKEN_VISUAL, .id = i, .cell = i, .size = 1};
+        f->tokens[i] = (struct token){
+            .kind = TOKEN_VISUAL, .id = i, .cell = i, .position = i + (config->keep_cls ? 0 : 1), .size = 1};
     for (size_t i = 0; i < n_floats; i++)
         host[i] = 0.1f * (2 * rng_float(seed, 0, 0, i) - 1);
     s->vlm->ops->upload(&s->compute, f->data, host, n_floats * sizeof *host);

@@ -72,9 +72,12 @@ struct view {
     enum cut_site site;
     int layer; /* LAYER_BEFORE, the decoder layer just run, or the vision layer */
     int n_visual, hidden_size;
-    const int32_t *visual;    /* [n_visual] rows of `hidden` that are visual; backend */
-    const float *hidden;      /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
-    const float *keys;        /* SITE_VISION: [sequence->n, n_heads · head_dim] keys of this layer */
+    const int32_t *visual; /* [n_visual] rows of `hidden` that are visual; backend */
+    const float *hidden;   /* [sequence->n, hidden_size] output of the layer (embeddings before layer 0) */
+    const float *keys;     /* SITE_VISION: [sequence->n, n_heads · head_dim] keys of this layer … */
+    const float *queries;  /* … and its queries */
+    const float
+        *final_norm; /* [text hidden] weight of the decoder's last norm (DART compares normed states) */
     const struct kv_view *kv; /* SITE_DECODER: the layer's rotated keys, and its values */
     int n_heads, head_dim;
     const float *score;       /* [n_visual] mean attention of the requested rows; NULL without a request */

@@ -9,7 +9,8 @@ struct run {
     struct session *session;
     const struct question *question;
     struct answer *answer;
-    int uncut_length; /* tokens so far, dropped ones counted */
+    int uncut_length;    /* positions so far, dropped and merged tokens counted */
+    int expanded_length; /* tokens that entered layer 0 so far, without later cuts */
     bool original_positions;
     const struct plan *shadow; /* what a data-dependent method that is shadowed came to; NULL: none is */
     struct patch_grid *grids;  /* of the pictures */

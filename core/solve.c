@@ -23,8 +23,8 @@ static double layer_ms(const struct latency *latency, double n)
 
 static double layer_macs(double n, const struct plan_input *input)
 {
-    double query = (double)input->n_heads * input->head_dim, key = (double)input->n_kv_heads * input->head_dim,
-           d = input->hidden;
+    double query = (double)input->n_heads * input->head_dim,
+           key = (double)input->n_kv_heads * input->head_dim, d = input->hidden;
     return n * d * (2 * query + 2 * key) + 2 * n * n * query + 3 * n * d * input->intermediate;
 }
 
@@ -59,7 +59,8 @@ static double vanilla_figure(const struct method *method, const struct plan_inpu
     return input->n_layers * layer_figure(method, input, n_visual, n_visual);
 }
 
-static double plan_figure(const struct plan *plan, const struct method *method, const struct plan_input *input)
+static double plan_figure(const struct plan *plan, const struct method *method,
+                          const struct plan_input *input)
 {
     int in[LIMIT_LAYERS], out[LIMIT_LAYERS];
     double sum = 0;
@@ -74,9 +75,10 @@ struct search {
     double target, miss, figure, size, lowest, highest;
 };
 
-/* ---- plans along a curve --------------------------------------------------------------------- */
+/* ---- plans along a curve -------------------------------------------------------------------- */
 
-static void truncate_cuts(struct plan *out, const struct real_cut *cuts, int n, const struct plan_input *input)
+static void truncate_cuts(struct plan *out, const struct real_cut *cuts, int n,
+                          const struct plan_input *input)
 {
     int left = input->n_visual;
     *out = (struct plan){0};
@@ -120,7 +122,7 @@ static void curve_solve(struct plan *out, struct search *search, const struct me
     search->figure = plan_figure(out, method, input);
 }
 
-/* ---- plans by steps -------------------------------------------------------------------------- */
+/* ---- plans by steps ------------------------------------------------------------------------- */
 
 /* Then the smaller figure, then the smaller plan. */
 static void steps_solve(struct plan *out, struct search *search, const struct method *method,
@@ -134,8 +136,7 @@ static void steps_solve(struct plan *out, struct search *search, const struct me
         double figure = plan_figure(&plan, method, input), miss = fabs(figure - search->target);
         search->lowest = fmin(search->lowest, figure);
         search->highest = fmax(search->highest, figure);
-        bool smaller =
-            figure < search->figure || (figure == search->figure && size < search->size);
+        bool smaller = figure < search->figure || (figure == search->figure && size < search->size);
         if (miss > search->miss || (miss == search->miss && !smaller))
             continue;
         search->miss = miss;

@@ -184,8 +184,9 @@ static enum status check(const struct method *method, struct error *err)
                 {"heads", "plus", {[MODE_PLUS] = true}}};
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
         if (param_get(&method->params, rows[i].name)->given && !rows[i].means[mode_of(method)])
-            return fail(err, BAD_INPUT, "method sparsevlm: %s means nothing in this mode; it goes with mode %s",
-                        rows[i].name, rows[i].modes);
+            return fail(err, BAD_INPUT,
+                        "method sparsevlm: %s means nothing in this mode; it goes with mode %s", rows[i].name,
+                        rows[i].modes);
     return OK;
 }
 

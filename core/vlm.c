@@ -47,9 +47,13 @@ static enum status plan_make(struct run *run, bool cuts, struct error *err)
     if (cuts)
         TRY(method_plan(&r->plan, r->method, &input, err));
     for (r->next_cut = 0; r->next_cut < r->plan.n_cuts; r->next_cut++) {
-        const struct plan_cut *cut = &r->plan.cuts[r->next_cut];
+        struct plan_cut *cut = &r->plan.cuts[r->next_cut];
         if (cut->site != SITE_VISION) /* the tower has done its part */
             break;
+        if (cut->adaptive) {
+            cut->keep = n_visual;
+            cut->adaptive = false;
+        }
         if (cut->keep != n_visual)
             return fail(
                 err, BAD_INPUT,
@@ -97,6 +101,7 @@ static enum status turn_reuse(struct run *run, int t, int *n_rows, struct error 
     ledger->prefill_ms += clock_ms() - merged;
     ledger->ttft_ms += merged - start;
     run->uncut_length += n;
+    run->expanded_length += n;
     *n_rows = n;
     return OK;
 }
@@ -113,7 +118,7 @@ static enum status turn_prefill(struct run *run, int t, int *n_rows, struct erro
         TRY(turn_reuse(run, t, n_rows, err));
     else
         TRY(turn_fresh(run, t, t == 0 || turns == TURNS_RESELECT, n_rows, err));
-    turn->expanded_len = run->uncut_length;
+    turn->expanded_len = run->expanded_length;
     return OK;
 }
 
@@ -161,6 +166,7 @@ static void decode_step(struct run *run, int32_t id)
     }
     ledger->macs_counted[STAGE_DECODE] += s->compute.macs;
     run->uncut_length++;
+    run->expanded_length++;
     ledger->n_decode_steps++;
 }
 

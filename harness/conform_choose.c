@@ -887,9 +887,11 @@ static const struct reference table[] = {
                            "ratios=0.5,0.25,0.125", NULL},
      false},
     {"tome", tome_choose,
-     (const char *const[]){"", "proportional=off", "order=literal", "r=10", "r=20,0,7,3", NULL}, false},
+     (const char *const[]){"", "proportional=off", "order=literal", "positions=original", "r=10",
+                           "r=20,0,7,3", NULL},
+     false},
     {"visionzip", visionzip_choose,
-     (const char *const[]){"", "dominant=9 contextual=5", "dominant=12 contextual=0",
+     (const char *const[]){"", "positions=original", "dominant=9 contextual=5", "dominant=12 contextual=0",
                            "dominant=1 contextual=4", NULL},
      false},
     {"divprune", divprune_choose, (const char *const[]){"", "keep=10", "positions=original", NULL}, false},
@@ -905,7 +907,8 @@ static const struct reference table[] = {
     {"top", top_choose, CONTROL, false},
     {"bottom", bottom_choose, CONTROL, false},
     {"pool", pool_choose, (const char *const[]){"", "keep=50", "positions=original", NULL}, false},
-    {"downsample", downsample_choose, (const char *const[]){"", "keep=30", NULL}, false},
+    {"downsample", downsample_choose, (const char *const[]){"", "positions=original", "keep=30", NULL},
+     false},
     /* what it must choose is what the other methods chose: the check `replay` */
     {"replay", NULL, NULL, true},
 };

@@ -28,6 +28,8 @@ struct walker {
     int raters[CONFORM_TOKENS], n_raters;
     double *x; /* [n, d] where the walk stands */
     bool compact;
+    /* what the tower hands on: the place of each token in the uncut picture, and how many that has */
+    int place[CONFORM_IMAGES][CONFORM_TOKENS], n_places[CONFORM_IMAGES];
 };
 
 static void choices_fail(struct walker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -336,8 +338,11 @@ static void tower_walk(struct walker *w, int image)
     w->x = rows_of(embed);
     w->tokens[0] = (struct walk_token){.image = -1, .id = INT32_MIN, .cell = -1};
     for (int p = 0; p < rows * cols; p++)
-        w->tokens[1 + p] = (struct walk_token){
-            .image = image, .id = image * c->grid_rows * c->grid_cols + p, .cell = p, .size = 1};
+        w->tokens[1 + p] = (struct walk_token){.image = image,
+                                               .id = image * c->grid_rows * c->grid_cols + p,
+                                               .position = p,
+                                               .cell = p,
+                                               .size = 1};
     w->seen.site = SITE_VISION;
     w->compact = true;
     for (int l = 0; l < c->vision.n_used_layers; l++)
@@ -345,6 +350,9 @@ static void tower_walk(struct walker *w, int image)
     if (tome && param_is(&w->trial->method->params, "order", "raster"))
         to_raster(w, c->vision.hidden);
     int skip = w->tokens[0].image < 0;
+    w->n_places[image] = rows * cols;
+    for (int j = 0; skip + j < w->n; j++)
+        w->place[image][j] = w->tokens[skip + j].position;
     const struct tapped *projected = taps_find(taps, "projector.out");
     double *features = memory_alloc((size_t)w->n * (size_t)c->text.hidden, sizeof *features);
     ENSURE(features);
@@ -363,7 +371,7 @@ static void prompt_walk(struct walker *w)
     const struct vlm_config *c = w->dense.config;
     const struct prompt *prompt = w->trial->prompt;
     const struct tapped *embeds = taps_find(&w->trial->asked, "embeds");
-    int image = 0, patch = 0, n_candidates = 0, d = c->text.hidden;
+    int image = 0, patch = 0, n_candidates = 0, position = 0, d = c->text.hidden;
     float *table = memory_alloc((size_t)c->text.vocabulary * (size_t)d, sizeof *table);
     ENSURE(table);
     load_random(table, "language_model.model.embed_tokens.weight", 2, (int64_t[]){c->text.vocabulary, d},
@@ -378,12 +386,13 @@ static void prompt_walk(struct walker *w)
             w->tokens[w->n] = (struct walk_token){.image = text ? -1 : image,
                                                   .id = text ? INT32_MIN : patch + j,
                                                   .cell = text ? -1 : j,
-                                                  .position = w->n,
+                                                  .position = position + (text ? 0 : w->place[image][j]),
                                                   .size = !text};
             if (embeds == NULL || row == NULL || w->n >= embeds->rows ||
                 memcmp(embeds->data + w->n * d, row + j * d, (size_t)d * sizeof *row) != 0)
                 choices_fail(w, "row-%d-of-the-merged-prompt", w->n);
         }
+        position += text ? 1 : w->n_places[image];
         n_candidates = text ? n_candidates + 1 : 0;
         if (!text) {
             patch += c->grid_rows * c->grid_cols;
@@ -411,6 +420,7 @@ static void decoder_walk(struct walker *w)
     int d = c->text.hidden;
     w->compact = !method_original_positions(w->trial->method);
     w->seen.d = d;
+    positions_renumber(w);
     bool cuts_here = !w->trial->method->reducer->in_tower, cut_before = true;
     for (int l = LAYER_BEFORE; l < c->text.n_layers; l++) {
         double *entered = w->x;
@@ -491,6 +501,11 @@ void walk(struct walk_result *out, const struct conform *conform, const struct t
                     : method->budget.share ? method->budget.value * w->seen.uncut
                                            : method->budget.value;
     w->seen.budget = method->reducer->in_tower ? budget / n_images : budget;
+    for (int i = 0; i < n_images; i++) {
+        w->n_places[i] = w->seen.uncut / n_images;
+        for (int j = 0; j < w->n_places[i]; j++)
+            w->place[i][j] = j;
+    }
     for (int i = 0; i < n_images && (method->reducer->in_tower || reference->no_budget); i++)
         tower_walk(w, i);
     w->seen.budget = budget;

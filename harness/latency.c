@@ -51,8 +51,8 @@ static bool layers_parse(struct latency *out, const json_t *root)
 {
     const json_t *tokens = json_object_get(root, "tokens"), *ms = json_object_get(root, "layer_ms");
     out->n_points = (int)json_array_size(tokens);
-    bool ok = out->n_points >= 2 && out->n_points <= LATENCY_POINTS &&
-              json_array_size(ms) == (size_t)out->n_points;
+    bool ok =
+        out->n_points >= 2 && out->n_points <= LATENCY_POINTS && json_array_size(ms) == (size_t)out->n_points;
     for (int i = 0; ok && i < out->n_points; i++) {
         out->tokens[i] = json_number_value(json_array_get(tokens, (size_t)i));
         out->layer_ms[i] = json_number_value(json_array_get(ms, (size_t)i));
