@@ -1,9 +1,11 @@
 /* The conformance suite (`winnow conform`): every registered method on a tiny model made in memory.
  *
- *   conform.c           the bed: model, pictures, prompts, asking, the run over methods
+ *   conform.c           the bed: model, pictures, prompts, asking
+ *   conform_run.c       the run over one method
  *   conform_check.c     what must hold between answers, records, plans and ledgers; pure functions
  *   conform_dense.c     one layer in double on dense attention: the reference's arithmetic
- *   conform_choose.c    what each method must choose, from its published rule, on that arithmetic
+ *   conform_choose.c    what each method must choose, from its published rule, on that arithmetic: the table,
+ *                       the rivals; conform_sparsevlm.c, conform_controls.c; conform_oracle.h what they share
  *   conform_walk.c      a prompt's way through the layers, the choices of the reference beside those made
  *   conform_edge.c      degenerate input, parameters at their ends, budgets
  *   conform_turns.c     dialogues
