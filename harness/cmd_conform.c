@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "conform.h"
+#include "json.h"
 
 /* Families that the suite has a tiny model of. */
 static const char *const families[] = {"llava-1.5", NULL};
@@ -47,12 +48,21 @@ int cmd_conform(int argc, char **argv)
     struct conform conform;
     if (conform_open(&conform, options.device ? options.device : "cpu", stdout, &err) != OK)
         return command_fail(&err);
+    if (options.json)
+        conform.json = json_array();
     int n;
     const struct reducer *const *all = reducers(&n);
     for (int i = 0; i < n; i++)
         if (method == NULL || strcmp(method, all[i]->name) == 0)
             conform_run(&conform, all[i]);
-    printf("%d checks, %d failed, %d skipped\n", conform.n_checks, conform.n_failed, conform.n_skipped);
     conform_close(&conform);
+    if (conform.json) {
+        json_t *root = json_pack("{s:o, s:i, s:i, s:i}", "checks", conform.json, "n_checks", conform.n_checks,
+                                 "n_failed", conform.n_failed, "n_skipped", conform.n_skipped);
+        if (command_json(root, &err) != OK)
+            return command_fail(&err);
+    } else {
+        printf("%d checks, %d failed, %d skipped\n", conform.n_checks, conform.n_failed, conform.n_skipped);
+    }
     return conform.n_failed ? NOT_HELD : OK;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "memory.h"
 #include "rng.h"
 
@@ -13,6 +14,11 @@
 static void line(struct conform *c, const char *verdict, const char *check, const char *value,
                  const char *limit)
 {
+    if (c->json) {
+        json_array_append_new(c->json, json_pack("{s:s, s:s, s:s, s:s, s:s}", "verdict", verdict, "method",
+                                                 c->method, "check", check, "value", value, "limit", limit));
+        return;
+    }
     fprintf(c->out, "%-4s %s %s %s %s\n", verdict, c->method, check, value, limit);
     fflush(c->out);
 }
@@ -230,6 +236,14 @@ void trial_free(struct trial *t)
         t->features[i] = NULL;
     }
     taps_free(&t->asked);
+}
+
+bool conform_has_param(const struct reducer *reducer, const char *name)
+{
+    for (int i = 0; i < reducer->n_params; i++)
+        if (strcmp(reducer->params[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 enum status conform_method(struct method *out, const struct reducer *reducer, const char *settings,

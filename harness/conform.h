@@ -39,7 +39,8 @@ struct bed {
 };
 
 struct conform {
-    FILE *out;
+    FILE *out;           /* lines, unless … */
+    struct json_t *json; /* … they go into this array */
     const char *device;
     struct bed beds[3]; /* the device asked for, ref, and cpu where another was asked for */
     int n_beds;
@@ -96,6 +97,8 @@ void trial_free(struct trial *trial);
 /* A method with settings "key=value key=value" ("" or NULL: none), budget too. */
 enum status conform_method(struct method *out, const struct reducer *reducer, const char *settings,
                            struct error *err);
+
+bool conform_has_param(const struct reducer *reducer, const char *name);
 
 /* What a check found. */
 struct finding {

@@ -8,14 +8,6 @@
 #include "conform.h"
 #include "memory.h"
 
-static bool has_param(const struct reducer *reducer, const char *name)
-{
-    for (int i = 0; i < reducer->n_params; i++)
-        if (strcmp(reducer->params[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* ---- clear errors --------------------------------------------------------------------------- */
 
 /* A trial that has to be refused, with all of the words. */
@@ -68,11 +60,11 @@ static void check_refusals(struct conform *c, const struct reducer *reducer)
                {"dominant", "budget=48 dominant=9 contextual=3"}};
     bool found = false;
     for (unsigned i = 0; i < sizeof own / sizeof *own && !found; i++) {
-        found = has_param(reducer, own[i].name);
+        found = conform_has_param(reducer, own[i].name);
         if (found)
             refuse(c, reducer, own[i].settings, "budget-and-counts", both);
     }
-    if (!found && has_param(reducer, "keep"))
+    if (!found && conform_has_param(reducer, "keep"))
         refuse(c, reducer, "budget=48 keep=10", "budget-and-counts", both);
 }
 
@@ -157,7 +149,7 @@ void conform_degenerate(struct conform *c, const struct reducer *reducer)
         prompt_make(&prompt, shapes[i].n_before, shapes[i].n_images, shapes[i].n_after);
         conform_setting(c, reducer, "", reducer->dense ? NULL : "22.2222%", &prompt, shapes[i].name);
         if (shapes[i].n_images > 1 &&
-            has_param(reducer, "quota")) /* 31 over three: the first gets the rest */
+            conform_has_param(reducer, "quota")) /* 31 over three: the first gets the rest */
             conform_setting(c, reducer, "quota=per-image", "22.2222%", &prompt, shapes[i].name);
     }
     if (strcmp(reducer->name, "sparsevlm") == 0)
@@ -343,9 +335,9 @@ void conform_budgets(struct conform *c, const struct reducer *reducer)
     for (enum match match = MATCH_TOKENS_IN; match <= MATCH_FLOPS; match++)
         for (unsigned b = 0; b < sizeof budgets / sizeof *budgets; b++) {
             check_budget(c, reducer, "", match, budgets[b]);
-            if (has_param(reducer, "mode"))
+            if (conform_has_param(reducer, "mode"))
                 check_budget(c, reducer, "mode=plus", match, budgets[b]);
-            if (has_param(reducer, "query"))
+            if (conform_has_param(reducer, "query"))
                 check_budget(c, reducer, "query=all", match, budgets[b]);
         }
     refuse(c, reducer, "budget=48 match=latency", "match-latency", (const char *const[]){"latency", NULL});

@@ -314,14 +314,6 @@ static void check_chance(struct conform *c, const struct reducer *reducer)
         trial_free(&trials[i]);
 }
 
-static bool has_param(const struct reducer *reducer, const char *name)
-{
-    for (int i = 0; i < reducer->n_params; i++)
-        if (strcmp(reducer->params[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* ---- replays -------------------------------------------------------------------------------- */
 
 /* The records of one answer made again by `replay`: the same answer bit by bit. */
@@ -370,10 +362,12 @@ static void check_replays(struct conform *c, const struct reducer *replay)
     const struct reducer *const *all = reducers(&n);
     for (int i = 0; i < n; i++) {
         const struct reference *reference = reference_find(all[i]->name);
-        /* a smaller picture is no selection: there is nothing to make again */
-        if (reference == NULL || reference->choose == NULL || all[i]->dense ||
-            strcmp(all[i]->name, "downsample") == 0)
+        if (reference == NULL || reference->choose == NULL || all[i]->dense)
             continue;
+        if (strcmp(all[i]->name, "downsample") == 0) {
+            conform_skip(c, "replay[downsample]", "a-smaller-picture-is-no-selection");
+            continue;
+        }
         for (int s = 0; reference->settings[s]; s++) {
             struct method method;
             struct error err;
@@ -406,9 +400,9 @@ void conform_run(struct conform *c, const struct reducer *reducer)
     check_keep_all(c, reducer);
     check_settings(c, reducer);
     check_batch(c, reducer, reducer->dense ? "" : "budget=33.3333%");
-    if (has_param(reducer, "at"))
+    if (conform_has_param(reducer, "at"))
         check_batch(c, reducer, "budget=11.1111% at=decoder");
-    if (has_param(reducer, "seed"))
+    if (conform_has_param(reducer, "seed"))
         check_chance(c, reducer);
     conform_degenerate(c, reducer);
     conform_dialogues(c, reducer);
