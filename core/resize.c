@@ -7,7 +7,8 @@
  * int32: |weights| sum to less than 1.5 · 2^22, so a sum stays below 255 · 1.5 · 2^22 < 2^31.
  *
  * Source: Pillow 9.4 … 12.0, src/libImaging/Resample.c. Pillow 13 goes down first where the height shrinks
- * and the width grows; results published so far come from the older order, which is the one here.
+ * and the width grows, and for some shapes where both shrink; results published so far come from the older
+ * order, which is the one here.
  */
 #include "image.h"
 
