@@ -167,7 +167,7 @@ enum status clip_forward(struct session *session, struct reduction *r, const str
     const struct ops *ops = vlm->ops;
     struct compute *c = &session->compute;
     struct workspace *w = &session->work;
-    struct tower_options tower = r->method->reducer->tower(r->method);
+    struct tower_options tower = r->tower;
     int d = config->vision.hidden, m = config->vision.intermediate, n_heads = config->vision.n_heads;
     int n_patches = grid->rows * grid->cols, n = n_patches + 1, patch = config->vision.patch;
     size_t row = (size_t)d * sizeof(float);

@@ -123,7 +123,7 @@ enum status cut_prepare(struct reduction *r, struct error *err)
         r->ms += clock_ms() - start;
     }
     if ((chosen && r->n_rater_rows == 0) || (text && r->n_candidates == 0))
-        r->next_cut = r->plan.n_cuts; /* nothing scores: nothing is cut in this sample */
+        r->plan.n_cuts = r->next_cut; /* nothing scores: nothing is cut in this sample, nor was it planned */
     return OK;
 }
 

@@ -19,6 +19,7 @@ struct reduction {
     int n_replay;
     uint64_t seed, sample;
     int image, turn; /* image: in the tower, else −1 */
+    struct tower_options tower;
 
     struct sequence sequence, spare; /* tokens that enter the next layer; where a cut builds its successor */
     int n_candidates;                /* rater candidates: the last tokens of the sequence */

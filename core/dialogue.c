@@ -13,11 +13,15 @@ enum status turn_tokenize(struct run *run, int t, struct error *err)
         TRY(tokenizer_encode(vlm->tokenizer, &turn->prompt_ids, &turn->n_prompt_ids,
                              run->question->prompts[t], -1, t == 0, err));
     } else {
-        turn->n_prompt_ids = run->question->n_prompt_ids;
+        const int *n_turn_ids = run->question->n_turn_ids;
+        int first = 0;
+        for (int i = 0; n_turn_ids && i < t; i++)
+            first += n_turn_ids[i];
+        turn->n_prompt_ids = n_turn_ids ? n_turn_ids[t] : run->question->n_prompt_ids;
         turn->prompt_ids = memory_alloc((size_t)turn->n_prompt_ids, sizeof *turn->prompt_ids);
         if (turn->prompt_ids == NULL)
             return memory_failed(err, "prompt ids", (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
-        memcpy(turn->prompt_ids, run->question->prompt_ids,
+        memcpy(turn->prompt_ids, run->question->prompt_ids + first,
                (size_t)turn->n_prompt_ids * sizeof *turn->prompt_ids);
     }
     int n_places = 0;

@@ -216,6 +216,10 @@ enum status session_encode(struct features **out, struct session *s, const struc
     struct patch_grid grid;
     float *rows;
     enum status status;
+    r.tower = r.method->reducer->tower(r.method);
+    for (int i = 0; i < options->n_replay; i++) /* the tower runs as it did when the cuts were made */
+        if (options->replay[i].site == SITE_VISION && options->replay[i].image == options->image)
+            r.tower = options->replay[i].tower;
     input.n_images = n_images;
     input.replay = options->replay;
     input.n_replay = options->n_replay;
@@ -231,7 +235,7 @@ enum status session_encode(struct features **out, struct session *s, const struc
     TRY_GOTO(status, clip_forward(s, &r, &grid, options->tap, &rows, &n, &macs, err));
     uint64_t counted = s->compute.macs;
     double left = clock_ms();
-    if (r.n_records > 0 && r.method->reducer->tower(r.method).raster)
+    if (r.n_records > 0 && r.tower.raster)
         TRY_GOTO(status, tokens_to_raster(s, &r, &rows, err));
     double seen = clock_ms();
     r.ms += seen - left;

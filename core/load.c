@@ -10,7 +10,23 @@
 #include "model.h"
 #include "rng.h"
 
-/* Uniform values with the variance that keeps activations near their size; owned by the caller. */
+void load_random(float *out, const char *name, int rank, const int64_t *shape, uint64_t seed, float gain)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++)
+        n *= shape[i];
+    uint64_t key = 0;
+    for (const char *p = name; *p; p++)
+        key = rng_mix(key ^ (uint64_t)(unsigned char)*p);
+    float scale = rank == 1 ? 0.1f : sqrtf(3.0f / (float)(n / shape[0]));
+    if (rank == 2 && (strstr(name, "q_proj") || strstr(name, "k_proj")))
+        scale *= gain;
+    bool norm = rank == 1 && strstr(name, "norm") != NULL && strstr(name, "bias") == NULL;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (norm ? 1.0f : 0.0f) + scale * (2 * rng_float(seed, key, 0, (uint64_t)i) - 1);
+}
+
+/* Values of a geometry without a checkpoint; owned by the caller. */
 static enum status random_tensor(struct weights_tensor *out, float **values, struct loader *loader,
                                  const char *name, int rank, const int64_t *shape, struct error *err)
 {
@@ -26,13 +42,7 @@ static enum status random_tensor(struct weights_tensor *out, float **values, str
     *values = memory_alloc((size_t)out->n_elements, sizeof **values);
     if (*values == NULL)
         return memory_failed(err, name, out->n_bytes);
-    uint64_t key = 0;
-    for (const char *p = name; *p; p++)
-        key = rng_mix(key ^ (uint64_t)(unsigned char)*p);
-    float scale = rank == 1 ? 0.1f : sqrtf(3.0f / (float)(out->n_elements / shape[0]));
-    bool norm = rank == 1 && strstr(name, "norm") != NULL && strstr(name, "bias") == NULL;
-    for (int64_t i = 0; i < out->n_elements; i++)
-        (*values)[i] = (norm ? 1.0f : 0.0f) + scale * (2 * rng_float(loader->seed, key, 0, (uint64_t)i) - 1);
+    load_random(*values, name, rank, shape, loader->seed, loader->vlm->config.query_gain);
     out->dtype = DTYPE_F32;
     out->data = (const unsigned char *)*values;
     return OK;

@@ -65,6 +65,9 @@ struct loader {
     struct weights *weights; /* NULL: pseudo-random */
     uint64_t seed;
 };
+/* Uniform values with the variance that keeps activations near their size, by name and seed; queries and keys
+ * times `gain`. */
+void load_random(float *out, const char *name, int rank, const int64_t *shape, uint64_t seed, float gain);
 enum status load_vector(float **out, struct loader *loader, const char *name, int rank, const int64_t *shape,
                         struct error *err);
 enum status load_weight(struct weight *out, struct loader *loader, const char *name, int rank,

@@ -63,6 +63,7 @@ enum status record_keep(struct reduction *r, const struct view *view, const stru
                                   .n_in = n,
                                   .in_place = selection->in_place,
                                   .keep_class = selection->keep_class,
+                                  .tower = r->tower,
                                   .n_kept = selection->n_kept,
                                   .n_recycled = selection->n_recycled,
                                   .n_clusters = selection->n_clusters,

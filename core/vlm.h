@@ -62,6 +62,7 @@ struct vlm_config {
     int n_eos;
     int visual_per_image;     /* 576 */
     int grid_rows, grid_cols; /* 24 × 24 */
+    float query_gain;         /* geometry: factor of the pseudo-random queries and keys */
 };
 
 enum status vlm_open(struct vlm **out, const struct vlm_options *options, struct error *err);
@@ -130,8 +131,9 @@ void features_grid(const struct features *features, int *rows, int *cols);
 
 struct question {
     const char *const *prompts; /* one per turn, with their <image> placeholders; the final strings */
-    const int32_t *prompt_ids;  /* instead of prompts, one turn: ids with image tokens (bench); or NULL */
+    const int32_t *prompt_ids;  /* instead of prompts: ids with image tokens (bench, conform); or NULL */
     int n_prompt_ids;
+    const int *n_turn_ids; /* [n_turns] how many of them are each turn's; NULL: all of them, one turn */
     int n_turns;
     struct features *const *images; /* in placeholder order, over all turns' first prompt */
     int n_images;
@@ -165,6 +167,7 @@ struct cut_record {
     bool in_place; /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow the
                       kept */
     bool keep_class; /* SITE_VISION: the class token goes on, as the first visual token */
+    struct tower_options tower; /* SITE_VISION: how the tower ran, which a replay has to repeat */
     int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
     int32_t *kept;       /* [n_kept] in the order in which they go on */

@@ -63,6 +63,9 @@ static const struct command commands[] = {
      "winnow ops [--device D] [--perf] [--filter RE]\n"},
     {"world", cmd_world, "write the generated benchmarks, or training data for the miniature",
      "winnow world --out DIR [--suite NAME]... [--seed N] [--count N]\n"},
+    {"conform", cmd_conform, "check every method against what all methods promise, on a model made in memory",
+     "winnow conform [--method M] [--family F] [--device D] [--json]\n"
+     "A line a check: ok|FAIL|skip METHOD CHECK VALUE LIMIT; status 1 when one failed.\n"},
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
      "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
      "--markdown]\n"},

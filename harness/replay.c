@@ -247,6 +247,16 @@ static enum status number(int *out, const struct source *from, const char *name,
     return OK;
 }
 
+/* One that traces did not always have: false where it is absent. */
+static enum status flag(bool *out, const struct source *from, const char *name, struct error *err)
+{
+    int value = 0;
+    if (H5Aexists(from->group, name) > 0)
+        TRY(number(&value, from, name, 0, 1, err));
+    *out = value == 1;
+    return OK;
+}
+
 static enum status site_read(struct cut_record *cut, const struct source *from, struct error *err)
 {
     int in_place;
@@ -273,7 +283,10 @@ static enum status site_read(struct cut_record *cut, const struct source *from, 
     TRY(number(&cut->turn, from, "turn", 0, LIMIT_TURNS - 1, err));
     TRY(number(&in_place, from, "in_place", 0, 1, err));
     cut->in_place = in_place == 1;
-    return OK;
+    TRY(flag(&cut->keep_class, from, "keep_class", err));
+    TRY(flag(&cut->tower.middle, from, "middle", err));
+    TRY(flag(&cut->tower.proportional, from, "proportional", err));
+    return flag(&cut->tower.raster, from, "raster", err);
 }
 
 struct token_place {
@@ -437,8 +450,8 @@ static enum status cut_read(struct cut_record *cut, struct source *from, bool su
     TRY_GOTO(status, places(&cut->recycled, &cut->n_recycled, from, "recycled", tokens, cut->n_in, err));
     TRY_GOTO(status, places(&cut->centres, &cut->n_clusters, from, "centres", tokens, cut->n_in, err));
     TRY_GOTO(status, stay_check(cut, err));
-    int n_out = cut->n_kept + (cut->in_place ? 0 : cut->n_clusters);
-    if (n_out > cut->n_in) {
+    int n_out = cut->n_kept + (cut->in_place ? 0 : cut->n_clusters) + (cut->keep_class ? 1 : 0);
+    if (n_out > cut->n_in + (cut->keep_class ? 1 : 0)) {
         status = fail(err, BAD_INPUT, "%d tokens enter and %d leave", cut->n_in, n_out);
         goto exit;
     }

@@ -294,6 +294,10 @@ static bool put_cut(hid_t cuts, int number, const struct cut_record *cut, bool i
               put_text_attribute(group, "site", site_names[cut->site]) &&
               put_int_attribute(group, "image", cut->image) && put_int_attribute(group, "turn", cut->turn) &&
               put_int_attribute(group, "in_place", cut->in_place) &&
+              put_int_attribute(group, "keep_class", cut->keep_class) &&
+              put_int_attribute(group, "middle", cut->tower.middle) &&
+              put_int_attribute(group, "proportional", cut->tower.proportional) &&
+              put_int_attribute(group, "raster", cut->tower.raster) &&
               put_ints(group, "ids_in", cut->ids_in, cut->n_in) &&
               put_tokens(group, "kept", cut, cut->kept, cut->n_kept) &&
               put_tokens(group, "recycled", cut, cut->recycled, cut->n_recycled) &&
