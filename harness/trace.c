@@ -294,6 +294,7 @@ static bool put_cut(hid_t cuts, int number, const struct cut_record *cut, bool i
               put_text_attribute(group, "site", site_names[cut->site]) &&
               put_int_attribute(group, "image", cut->image) && put_int_attribute(group, "turn", cut->turn) &&
               put_int_attribute(group, "in_place", cut->in_place) &&
+              put_int_attribute(group, "keep_class", cut->keep_class) &&
               put_ints(group, "ids_in", cut->ids_in, cut->n_in) &&
               put_tokens(group, "kept", cut, cut->kept, cut->n_kept) &&
               put_tokens(group, "recycled", cut, cut->recycled, cut->n_recycled) &&
@@ -347,6 +348,7 @@ static bool put_sample(hid_t group, const struct trace_sample *sample)
     const hsize_t grid_shape[2] = {sample->grid_rows > 0 ? 1 : 0, 2};
     bool ok = put_text(group, "question", sample->question) && put_text(group, "answer", sample->answer) &&
               put_array(group, "grid", H5T_STD_I32LE, H5T_NATIVE_INT32, grid, 2, grid_shape) &&
+              put_int_attribute(group, "visual", answer->ledger.n_visual) &&
               put_visual_count(group, &answer->ledger);
     if (ok && sample->image && !sample->cuts_only) {
         const hsize_t shape[3] = {(hsize_t)sample->image->height, (hsize_t)sample->image->width, 3};

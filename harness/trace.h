@@ -2,8 +2,8 @@
  *
  *     /cells/KEY                    attributes method, params, model, units
  *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2],
- *                                   visual_count i32 [layers]
- *         cuts/N                    attributes layer, site, image, turn, in_place;
+ *                                   visual_count i32 [layers]; attribute visual (uncut)
+ *         cuts/N                    attributes layer, site, image, turn, in_place, keep_class;
  *                                   kept, recycled, centres, cluster_of, ids_in, raters, rank, group_of i32,
  *                                   weight, own, score f32
  *         attention/L               f32 [text after the last image, visual tokens entering L]
