@@ -336,6 +336,20 @@ static void traced_cells_are_replayed_by_a_second_sweep(void **state)
         used += (size_t)snprintf(text + used, sizeof text - used, "  - {name: %s, params: {budget: 64}}\n",
                                  methods[i]);
     must(sweep(text, "traced.db", &err), OK, &err);
+    /* What happened before layer 0, the tower included, adds up; its own patches are those of the map. */
+    expect("traced.db",
+           "SELECT count(*) FROM layers WHERE layer = -1 AND visual_in = 576 AND visual_out = 64"
+           " AND kept + clusters = visual_out AND kept + recycled + dropped = visual_in",
+           4 * LIMIT);
+    expect("traced.db",
+           "SELECT count(*) FROM layers WHERE kept + clusters <> visual_out AND kept > 0"
+           " OR kept + recycled + dropped NOT IN (0, visual_in)",
+           0);
+    expect(
+        "traced.db",
+        "SELECT max(abs(r - k)) FROM (SELECT key, avg(kept) AS k FROM layers WHERE layer = -1 GROUP BY key)"
+        " JOIN (SELECT key, sum(rate) AS r FROM keep_map WHERE layer = -1 GROUP BY key) USING (key)",
+        0);
 
     used = (size_t)snprintf(text, sizeof text,
                             "name: t\ndata: %s/twins\nbenchmarks: [{name: mini-gqa, limit: %d}]\nmethods:\n",
