@@ -82,10 +82,11 @@ static const char *choose_cell(const struct names *cells, const char *wanted)
 static bool is_news(const struct picture *pictures, int n)
 {
     const struct picture *picture = &pictures[n];
-    if (picture->n_cuts == 0 || strcmp(picture->question, pictures[0].question) != 0)
+    if ((picture->n_cuts == 0 && !picture->resized) || strcmp(picture->question, pictures[0].question) != 0)
         return false;
     for (int i = 0; i < n; i++)
         if (strncmp(picture->title, "random", 6) == 0 && strncmp(pictures[i].title, "random", 6) == 0 &&
+            picture->n_cuts > 0 && pictures[i].n_cuts > 0 &&
             pictures[i].cuts[0].n_kept == picture->cuts[0].n_kept)
             return false;
     return true;
