@@ -148,8 +148,11 @@ static enum status no_adapt(struct plan_cut *cut, struct selection *out, const s
                             struct error *err)
 {
     (void)out;
-    return fail(err, BAD_INPUT, "method %s leaves the count after layer %d open and does not fill it in",
-                view->method->reducer->name, cut->layer);
+    return fail(
+        err, BAD_INPUT,
+        "method %s does not know how many tokens to keep after layer %d: it shadows a method whose counts "
+        "depend on the data, and that has no answer for this sample; run both in one sweep",
+        view->method->reducer->name, cut->layer);
 }
 
 static enum status no_selection(struct selection *out, const struct view *view, struct error *err)

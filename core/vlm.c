@@ -158,6 +158,7 @@ static enum status plan_make(struct run *run, bool cuts, struct error *err)
     input.n_images = question->n_images > 0 ? question->n_images : 1;
     input.replay = question->replay;
     input.n_replay = question->n_replay;
+    input.shadow = question->shadow;
     memset(&r->plan, 0, sizeof r->plan);
     if (cuts)
         TRY(method_plan(&r->plan, r->method, &input, err));

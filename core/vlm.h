@@ -133,6 +133,7 @@ struct question {
     uint64_t seed, sample;           /* for methods that use chance */
     const struct cut_record *replay; /* [n_replay] method replay: this sample's cuts in the trace */
     int n_replay;
+    const struct plan *shadow; /* control that shadows a data-dependent method: what that came to; or NULL */
     const struct tap *tap;
     bool want_records; /* fill answer.records */
     int n_attention;   /* records of attention of the text after the last image to visual tokens … */
@@ -166,11 +167,11 @@ struct cut_record {
     float *weight;       /* [n_recycled] factor of each in its cluster's sum */
     int32_t *centres;    /* [n_clusters] */
     float *own; /* [n_clusters] factor of the centre's own row; NULL: the centre only lends its position */
-    int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
-    float *score;    /* [n_in]; NULL where nothing scored */
+    int32_t *raters;           /* places in the text after the last image; n_raters −1: every row */
+    float *score;              /* [n_in]; NULL where nothing scored */
     struct patch_grid resized; /* replays, SITE_VISION at LAYER_BEFORE: no cut, but the grid that the picture
                                   was resized to (downsample); else 0 × 0 */
-    int n_group_of;  /* the last cut of a picture in the tower: its patches, else 0 */
+    int n_group_of;            /* the last cut of a picture in the tower: its patches, else 0 */
     int32_t
         *group_of; /* [n_group_of] token (place in the order handed on) that each went into, −1: dropped */
 };

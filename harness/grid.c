@@ -228,6 +228,9 @@ void grid_free(struct grid *grid)
     for (int i = 0; i < grid->n_cells; i++) {
         free(grid->cells[i].canonical);
         free(grid->cells[i].reason);
+        for (int k = 0; k < grid->cells[i].n_plans; k++)
+            free(grid->cells[i].plans[k]);
+        free(grid->cells[i].plans);
     }
     free(grid->cells);
     for (int i = 0; i < grid->n_arms; i++)

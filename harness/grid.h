@@ -29,8 +29,12 @@ struct cell {
     /* Filled by the sweep, once model and data are open: */
     char key[KEY_SIZE];
     char *canonical;
-    char *reason; /* why it is infeasible, NULL otherwise */
-    int64_t id;   /* in the store */
+    char *reason;          /* why it is infeasible, NULL otherwise */
+    int64_t id;            /* in the store */
+    struct cell *shadowed; /* the cell whose counts it takes sample by sample; NULL: none */
+    struct plan *
+        *plans; /* [n_plans] of a cell that is shadowed, by row: its cuts, NULL where not answered; owned */
+    int n_plans;
 };
 
 struct grid {

@@ -243,7 +243,9 @@ enum status encode_shown(struct features **out, struct session *session, const s
 
 struct question sample_question(const struct run *run, const struct cell *cell, int row)
 {
+    const struct cell *shadowed = cell->shadowed;
     return (struct question){.n_turns = 1,
+                             .shadow = shadowed && row < shadowed->n_plans ? shadowed->plans[row] : NULL,
                              .method = &cell->arm->method,
                              .max_new_tokens = run->materials[cell->benchmark].max_new_tokens,
                              .seed = cell->arm->seed,

@@ -228,6 +228,9 @@ static enum status run_model(struct run *run, int model, struct error *err)
     for (int i = 0; i < run->grid.n_cells && status == OK; i++)
         if (run->grid.cells[i].model == model)
             status = resolve_cell(run, &run->grid.cells[i], err);
+    for (int i = 0; i < run->grid.n_cells && status == OK; i++)
+        if (run->grid.cells[i].model == model)
+            status = shadow_link(run, &run->grid.cells[i], err);
     if (status == OK && run->options->plan)
         status = sweep_print_plan(run, err);
     else if (status == OK) {

@@ -81,6 +81,12 @@ enum status make_folder(const char *path, struct error *err); /* and those above
 enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
                           struct error *err);
 void material_close(struct material *material);
+/* ---- shadow.c ------------------------------------------------------------------------------- */
+/* Finds the cell that an arm shadows sample by sample; without one the cell is infeasible. */
+enum status shadow_link(struct run *run, struct cell *cell, struct error *err);
+/* What the shadowed cells of the model at work came to, once they are answered. *any: there are such cells.
+ */
+enum status shadow_load(bool *any, struct run *run, struct error *err);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */

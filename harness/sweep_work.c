@@ -521,7 +521,7 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
     return OK;
 }
 
-static enum status make_items(struct queue *queue, struct error *err)
+static enum status make_items(struct queue *queue, bool shadowing, struct error *err)
 {
     struct run *run = queue->run;
     size_t n_most = 0, n_rows_most = 1;
@@ -537,7 +537,8 @@ static enum status make_items(struct queue *queue, struct error *err)
     if (states == NULL || queue->items == NULL || !map_init(&pictures, n_most ? n_most : 1))
         TRY_GOTO(status, memory_failed(err, "the list of samples", n_most * sizeof *queue->items));
     for (int c = 0; c < run->grid.n_cells; c++)
-        if (run->grid.cells[c].model == run->model && cell_is_runnable(&run->grid.cells[c]))
+        if (run->grid.cells[c].model == run->model && cell_is_runnable(&run->grid.cells[c]) &&
+            (run->grid.cells[c].shadowed != NULL) == shadowing)
             TRY_GOTO(status, add_items(queue, c, &pictures, states, err));
     qsort(queue->items, (size_t)queue->n_items, sizeof *queue->items, by_group);
     queue->groups = memory_zero((size_t)queue->n_groups, sizeof *queue->groups);
@@ -583,14 +584,15 @@ static void attend(struct queue *queue, struct progress *progress)
     }
 }
 
-enum status sweep_work(struct run *run, struct error *err)
+/* The cells that shadow others, or those that do not. */
+static enum status work(struct run *run, bool shadowing, struct error *err)
 {
     struct queue queue = {.run = run};
     pthread_t *threads = NULL;
     enum status status = OK;
     int n_workers = 0, n_started = 0;
     pthread_mutex_init(&queue.lock, NULL);
-    TRY_GOTO(status, make_items(&queue, err));
+    TRY_GOTO(status, make_items(&queue, shadowing, err));
     if (queue.n_items == 0)
         goto exit;
     n_workers = worker_count(run, queue.n_items);
@@ -628,4 +630,12 @@ exit:
     free(queue.groups);
     free(threads);
     return status;
+}
+
+enum status sweep_work(struct run *run, struct error *err)
+{
+    bool any;
+    TRY(work(run, false, err));
+    TRY(shadow_load(&any, run, err));
+    return any ? work(run, true, err) : OK;
 }

@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "reports/curves.h"
 #include "reports/markdown.h"
 
 #include <errno.h>    /* ENOENT */
@@ -123,9 +124,8 @@ enum status figure_end(bool *made, struct buffer *script, const char *name, stru
     return OK;
 }
 
-/* Refers to the figure from report.md, or says why it cannot. */
-static void add_reference(struct buffer *out, const char *name, const char *caption, bool made,
-                          const struct report *report)
+void figure_refer(struct buffer *out, const char *name, const char *caption, bool made,
+                  const struct report *report)
 {
     if (made)
         text_add(out, "![%s](%s.%s)\n\n*%s* ([script](%s.gp))\n\n", caption, name,
@@ -149,17 +149,13 @@ struct axis {
     const char *name, *title, *caption;
     size_t offset;
     double scale;
-    bool wanted_always; /* else only where timing ran */
 };
 
 static const struct axis axes[] = {
-    {"accuracy", "visual tokens entering a layer (mean, measured)",
-     "Score over measured visual tokens, 95 % intervals; points at one budget are shifted a little sideways",
-     offsetof(struct cell, tokens_in), 1, true},
     {"accuracy_flops", "GFLOPs of an answer (tower, selector and decoding included)",
-     "Score over FLOPs, 95 % intervals", offsetof(struct cell, flops), 1e-9, false},
+     "Score over FLOPs, 95 % intervals", offsetof(struct cell, flops), 1e-9},
     {"accuracy_ttft", "milliseconds to the first token (median)",
-     "Score over time to the first token, 95 % intervals", offsetof(struct cell, ttft_ms), 1, false}};
+     "Score over time to the first token, 95 % intervals", offsetof(struct cell, ttft_ms), 1}};
 
 static int collect_lines(struct line *lines, const struct report *report, int panel, const struct axis *axis)
 {
@@ -368,9 +364,14 @@ static void add_panel(struct buffer *script, const struct report *report, int pa
 enum status section_tradeoff(struct buffer *out, struct report *report, struct error *err)
 {
     static struct line lines[LINES_MAX];
-    text_add(out, "## Accuracy over budget\n\nThe dashed black line is the baseline with its 95 %% band, a "
-                  "shaded grey line "
-                  "random tokens (mean, lowest and highest seed), dotted lines the controls.\n\n");
+    text_add(out, "## Accuracy over budget\n\n");
+    bool any;
+    TRY(add_curves(&any, out, report, err));
+    if (!any) {
+        text_add(out, "\xe2\x80\x93 no cell with a budget: ");
+        report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
+        text_add(out, "\n\n");
+    }
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
         int with_lines = 0, most_lines = 0;
         for (int p = 0; p < report->arms.n_panels; p++) {
@@ -378,14 +379,8 @@ enum status section_tradeoff(struct buffer *out, struct report *report, struct e
             with_lines += n > 0;
             most_lines = n > most_lines ? n : most_lines;
         }
-        if (with_lines == 0) {
-            if (axes[i].wanted_always) {
-                text_add(out, "\xe2\x80\x93 no cell with a budget: ");
-                report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
-                text_add(out, "\n\n");
-            }
+        if (with_lines == 0)
             continue;
-        }
         struct buffer script = {0};
         bool made = false;
         figure_begin(&script, axes[i].name, with_lines, most_lines + 1, longest_label(report));
@@ -395,7 +390,7 @@ enum status section_tradeoff(struct buffer *out, struct report *report, struct e
         enum status status = figure_end(&made, &script, axes[i].name, report, err);
         buffer_free(&script);
         TRY(status);
-        add_reference(out, axes[i].name, axes[i].caption, made, report);
+        figure_refer(out, axes[i].name, axes[i].caption, made, report);
     }
     return OK;
 }
@@ -482,6 +477,6 @@ enum status section_fig6(struct buffer *out, struct report *report, struct error
     enum status status = figure_end(&made, &script, "layers", report, err);
     buffer_free(&script);
     TRY(status);
-    add_reference(out, "layers", "Visual tokens entering each layer", made, report);
+    figure_refer(out, "layers", "Visual tokens entering each layer", made, report);
     return OK;
 }

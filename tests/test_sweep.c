@@ -384,6 +384,39 @@ static void traced_cells_are_replayed_by_a_second_sweep(void **state)
     sqlite3_close(db);
 }
 
+/* Arms at the counts of a method that finds them in the data have them sample by sample. */
+static void a_data_dependent_method_is_shadowed_sample_by_sample(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[800];
+    snprintf(text, sizeof text,
+             "name: t\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\ntiming: {samples: 2, repeats: 1}\n"
+             "methods:\n"
+             "  - {name: random, params: {at: decoder, like: sparsevlm-paper}, axes: {seed: [0, 1]}}\n"
+             "  - {name: center, params: {at: decoder, like: sparsevlm-paper}}\n"
+             "  - {name: sparsevlm, params: {mode: paper}}\n",
+             folder);
+    must(sweep(text, "shadow.db", &err), OK, &err);
+    expect("shadow.db", "SELECT count(*) FROM samples WHERE error IS NULL", 4 * QUESTIONS);
+    expect(
+        "shadow.db",
+        "SELECT count(*) FROM layers a JOIN cells c ON c.key = a.key AND c.method <> 'sparsevlm'"
+        " JOIN cells m ON m.method = 'sparsevlm' JOIN layers b ON b.key = m.key AND b.sample_id = a.sample_id"
+        "  AND b.layer = a.layer WHERE a.visual_out <> b.visual_out",
+        0);
+    expect("shadow.db", "SELECT count(DISTINCT visual_out) > 1 FROM layers WHERE layer >= 0", 1);
+    /* alone they cannot know */
+    snprintf(text, sizeof text,
+             "name: t\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\n"
+             "methods: [vanilla, {name: center, params: {at: decoder, like: sparsevlm-paper}}]\n",
+             folder);
+    must(sweep(text, "alone.db", &err), NOT_HELD, &err);
+    expect("alone.db", "SELECT count(*) FROM cells WHERE reason LIKE '%own cell%' AND n = 0", 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +428,7 @@ int main(void)
         cmocka_unit_test(one_benchmark_named_twice_keeps_the_larger_limit),
         cmocka_unit_test(a_file_in_the_traces_place_is_refused_before_anything_is_written),
         cmocka_unit_test(a_bad_model_is_found_before_anything_is_written),
+        cmocka_unit_test(a_data_dependent_method_is_shadowed_sample_by_sample),
         cmocka_unit_test(traced_cells_are_replayed_by_a_second_sweep),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
