@@ -1,8 +1,7 @@
-/* Figures of score over measured visual tokens, see curves.h. Methods are solid and coloured, controls dashed
- * and grey; a method's variants share its colour. Tokens are on a logarithmic axis, since budgets are halved.
+/* Figures of score over measured visual tokens, in one picture for each benchmark and basis of matching.
+ * Methods are solid and coloured, controls dashed and grey; a method's variants share its colour. Tokens are
+ * on a logarithmic axis, since budgets are halved.
  */
-#include "reports/curves.h"
-
 #include "core/memory.h"
 #include "reports/figure.h"
 #include "reports/markdown.h"
@@ -44,6 +43,21 @@ static const struct basis bases[] = {
      "many visual tokens."}};
 enum { N_BASES = sizeof bases / sizeof *bases };
 
+struct axis {
+    const char *name, *title, *caption;
+    size_t offset; /* of the number in struct cell */
+    double scale;
+    bool tokens;
+};
+static const struct axis axes[] = {
+    {"accuracy", "visual tokens entering a layer (mean, measured)", "Score over measured visual tokens",
+     offsetof(struct cell, tokens_in), 1, true},
+    {"accuracy_flops", "GFLOPs of an answer (tower, selector and decoding included)", "Score over FLOPs",
+     offsetof(struct cell, flops), 1e-9, false},
+    {"accuracy_ttft", "milliseconds to the first token (median)", "Score over time to the first token",
+     offsetof(struct cell, ttft_ms), 1, false}};
+enum { N_AXES = sizeof axes / sizeof *axes };
+
 /* ---- lines ---------------------------------------------------------------------------------- */
 
 static bool is_point(const struct arm *arm, const struct report *report, int panel, const char *match)
@@ -66,9 +80,19 @@ static void bare_label(char out[ARM_LABEL_MAX], const struct arm *arm)
 static int compare_points(const void *a, const void *b)
 {
     const struct arm *x = *(const struct arm *const *)a, *y = *(const struct arm *const *)b;
-    double from = isnan(x->score) ? x->budget : ARM_MEAN(x, tokens_in),
-           to = isnan(y->score) ? y->budget : ARM_MEAN(y, tokens_in);
-    return (from > to) - (from < to);
+    return (x->budget > y->budget) - (x->budget < y->budget);
+}
+
+/* The place of a label's line: behind those of its method. */
+static int place_new(struct curves *out, const char *method)
+{
+    int at = out->n;
+    for (int i = 0; i < out->n; i++)
+        if (strcmp(out->all[i].arms[0]->members[0]->method, method) == 0)
+            at = i + 1;
+    memmove(&out->all[at + 1], &out->all[at], (size_t)(out->n - at) * sizeof *out->all);
+    out->n++;
+    return at;
 }
 
 /* Every arm of the basis, the methods' lines first. */
@@ -87,11 +111,12 @@ static void collect(struct curves *out, const struct report *report, int panel, 
                 at++;
             if (at == CURVES_MAX || (at < out->n && out->all[at].n == POINTS_MAX))
                 continue;
+            bool new = at == out->n;
+            at = new ? place_new(out, arm->members[0]->method) : at;
             struct curve *curve = &out->all[at];
-            if (at == out->n) {
+            if (new) {
                 *curve = (struct curve){.chance = chance == 1};
                 snprintf(curve->label, sizeof curve->label, "%s", label);
-                out->n++;
             }
             curve->arms[curve->n++] = arm;
         }
@@ -99,10 +124,25 @@ static void collect(struct curves *out, const struct report *report, int panel, 
         qsort(out->all[c].arms, (size_t)out->all[c].n, sizeof *out->all[c].arms, compare_points);
 }
 
-static bool has_score(const struct curve *curve)
+/* Where an arm stands; NaN where it was not measured. */
+static double place_of(const struct arm *arm, const struct axis *axis)
+{
+    double value = arm_mean(arm, axis->offset) * axis->scale;
+    return isnan(arm->score) || !(value > 0) ? (double)NAN : value;
+}
+
+static bool has_point(const struct curve *curve, const struct axis *axis)
 {
     for (int i = 0; i < curve->n; i++)
-        if (!isnan(curve->arms[i]->score) && ARM_MEAN(curve->arms[i], tokens_in) > 0)
+        if (!isnan(place_of(curve->arms[i], axis)))
+            return true;
+    return false;
+}
+
+static bool any_point(const struct curves *curves, const struct axis *axis)
+{
+    for (int c = 0; c < curves->n; c++)
+        if (has_point(&curves->all[c], axis))
             return true;
     return false;
 }
@@ -157,20 +197,21 @@ static void widen(struct range *range, double value)
     range->high = fmax(range->high, value);
 }
 
-static void add_data(struct buffer *script, struct range *x, struct range *y, const struct curves *curves)
+static void add_data(struct buffer *script, struct range *x, struct range *y, const struct curves *curves,
+                     const struct axis *axis)
 {
     for (int c = 0; c < curves->n; c++) {
-        if (!has_score(&curves->all[c]))
+        if (!has_point(&curves->all[c], axis))
             continue;
         text_add(script, "$c%d << EOD\n", c);
         for (int i = 0; i < curves->all[c].n; i++) {
             const struct arm *arm = curves->all[c].arms[i];
-            double tokens = ARM_MEAN(arm, tokens_in);
-            if (isnan(arm->score) || !(tokens > 0))
+            double at = place_of(arm, axis);
+            if (isnan(at))
                 continue;
             double lo = isnan(arm->lo) ? arm->score : arm->lo, hi = isnan(arm->hi) ? arm->score : arm->hi;
-            text_add(script, "%.6g %.6g %.6g %.6g\n", tokens, arm->score, lo, hi);
-            widen(x, tokens);
+            text_add(script, "%.6g %.6g %.6g %.6g\n", at, arm->score, lo, hi);
+            widen(x, at);
             widen(y, arm->score);
             if (arm->n_members > 1) {
                 widen(y, lo);
@@ -230,7 +271,7 @@ static void add_levels(struct buffer *script, struct range *y, const struct repo
 }
 
 static void add_plot(struct buffer *script, const struct report *report, int panel,
-                     const struct curves *curves)
+                     const struct curves *curves, const struct axis *axis)
 {
     const char *separator = "plot";
     int base = report->arms.panels[panel].base;
@@ -241,7 +282,7 @@ static void add_plot(struct buffer *script, const struct report *report, int pan
         separator = ", \\\n";
     }
     for (int c = 0; c < curves->n; c++)
-        if (has_score(&curves->all[c]) && curves->all[c].arms[0]->n_members > 1) {
+        if (has_point(&curves->all[c], axis) && curves->all[c].arms[0]->n_members > 1) {
             text_add(script,
                      "%s $c%d using 1:3:4 with filledcurves fs transparent solid 0.13 noborder lc rgb "
                      "'#666666' notitle",
@@ -249,7 +290,7 @@ static void add_plot(struct buffer *script, const struct report *report, int pan
             separator = ", \\\n";
         }
     for (int c = 0; c < curves->n; c++) {
-        if (!has_score(&curves->all[c]))
+        if (!has_point(&curves->all[c], axis))
             continue;
         text_add(script, "%s $c%d using 1:2 with linespoints ", separator, c);
         add_look(script, curves, c);
@@ -272,7 +313,7 @@ static void add_tics(struct buffer *script, const struct range *x)
     text_add(script, *separator == ',' ? ")\n" : "set xtics autofreq\n");
 }
 
-static void begin(struct buffer *script, const char *name, int n_lines)
+static void begin(struct buffer *script, const char *name, int n_lines, const struct axis *axis)
 {
     int height = 430 > 90 + 17 * n_lines ? 430 : 90 + 17 * n_lines;
     text_add(
@@ -285,18 +326,18 @@ static void begin(struct buffer *script, const char *name, int n_lines)
         "set output out\nset encoding utf8\nset border 3 lc rgb '#5b6675'\n"
         "set tics nomirror textcolor rgb '#1c2430'\nset grid ytics lc rgb '#dfe3e8' lt 1\n"
         "set key outside right top vertical Left reverse samplen 2.5 width 0 font ',9' noenhanced\n"
-        "set logscale x 2\nset multiplot\n",
-        name, name, height, 2 * height);
+        "%sset multiplot\n",
+        name, name, height, 2 * height, axis->tokens ? "set logscale x 2\n" : "");
 }
 
-static enum status draw(bool *made, const char *name, const struct curves *curves, int panel,
-                        struct report *report, struct error *err)
+static enum status draw(bool *made, const char *name, const struct curves *curves, const struct axis *axis,
+                        int panel, struct report *report, struct error *err)
 {
     struct buffer script = {0};
     struct range x = {INFINITY, -INFINITY}, y = {INFINITY, -INFINITY};
     const struct panel *p = &report->arms.panels[panel];
-    begin(&script, name, curves->n + 1);
-    add_data(&script, &x, &y, curves);
+    begin(&script, name, curves->n + 1, axis);
+    add_data(&script, &x, &y, curves, axis);
     add_levels(&script, &y, report, panel);
     double height = y.high > y.low ? y.high - y.low : 1, half = half_width(curves);
     if (!isnan(half) && half > 0) { /* one bar for all: a bar at each point would hide the lines */
@@ -305,7 +346,7 @@ static enum status draw(bool *made, const char *name, const struct curves *curve
             &script,
             "set arrow from graph 0.025, first %.6g to graph 0.025, first %.6g heads size graph 0.008,90 lw "
             "1.2 "
-            "lc rgb '#1c2430'\nset label '95 %%%% of a point' at graph 0.04, first %.6g font ',9' textcolor "
+            "lc rgb '#1c2430'\nset label '95 %% of a point' at graph 0.04, first %.6g font ',9' textcolor "
             "rgb '#5b6675'\n",
             middle - half, middle + half, middle - half + 0.04 * height);
         widen(&y, middle - half);
@@ -314,13 +355,18 @@ static enum status draw(bool *made, const char *name, const struct curves *curve
     }
     text_add(&script, "set title ");
     text_gnuplot(&script, p->title);
-    text_add(&script, " noenhanced font ',13' textcolor rgb '#1c2430'\n"
-                      "set xlabel 'visual tokens entering a layer (mean, measured)'\nset ylabel ");
+    text_add(&script, " noenhanced font ',13' textcolor rgb '#1c2430'\nset xlabel ");
+    text_gnuplot(&script, axis->title);
+    text_add(&script, " noenhanced\nset ylabel ");
     text_gnuplot(&script, p->cell->metric[0] != '\0' ? p->cell->metric : "score");
-    text_add(&script, " noenhanced\nset xrange [%.6g:%.6g]\nset yrange [%.6g:%.6g]\n", x.low / 1.15,
-             x.high * 1.15, y.low - 0.05 * height, y.high + 0.05 * height);
-    add_tics(&script, &x);
-    add_plot(&script, report, panel, curves);
+    double width = x.high - x.low > 0 ? x.high - x.low : fmax(1, 0.1 * x.high);
+    text_add(&script, " noenhanced\nset xrange [%.6g:%.6g]\nset yrange [%.6g:%.6g]\n",
+             axis->tokens ? x.low / 1.15 : x.low - 0.08 * width,
+             axis->tokens ? x.high * 1.15 : x.high + 0.06 * width, y.low - 0.05 * height,
+             y.high + 0.05 * height);
+    if (axis->tokens)
+        add_tics(&script, &x);
+    add_plot(&script, report, panel, curves, axis);
     enum status status = figure_end(made, &script, name, report, err);
     buffer_free(&script);
     return status;
@@ -405,13 +451,16 @@ static void add_table(struct buffer *out, const struct curves *curves, const str
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
-static void figure_name(char out[NAME_MAX_SIZE], const struct report *report, int panel, const char *match)
+/* AXIS_MATCH_BENCHMARK, without the basis where there is one figure for all. */
+static void figure_name(char out[NAME_MAX_SIZE], const struct report *report, int panel,
+                        const struct axis *axis, const char *match)
 {
     const char *title = report->arms.panels[panel].cell->benchmark;
     bool alone = true;
     for (int p = 0; p < report->arms.n_panels; p++)
         alone = alone && (p == panel || strcmp(report->arms.panels[p].cell->benchmark, title) != 0);
-    int used = snprintf(out, NAME_MAX_SIZE, "accuracy_%s_%.40s", match, title);
+    int used = snprintf(out, NAME_MAX_SIZE, "%s_%s%s%.30s", axis->name, axis->tokens ? match : "",
+                        axis->tokens ? "_" : "", title);
     for (char *c = out; *c; c++)
         if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
             *c = '_';
@@ -440,43 +489,97 @@ static void add_difference(struct buffer *out, const struct report *report)
     }
 }
 
+static struct curves curves; /* large; reports are made by one thread */
+
+static enum status add_figure(struct buffer *out, const struct axis *axis, const char *match, int panel,
+                              struct report *report, struct error *err)
+{
+    char name[NAME_MAX_SIZE], caption[256];
+    bool made = false;
+    figure_name(name, report, panel, axis, match);
+    snprintf(caption, sizeof caption, "%s, %.80s, match %s", axis->caption,
+             report->arms.panels[panel].cell->benchmark, match);
+    TRY(draw(&made, name, &curves, axis, panel, report, err));
+    figure_refer(out, name, caption, made, report);
+    return OK;
+}
+
 static enum status add_basis(bool *any, struct buffer *out, const struct basis *basis, struct report *report,
                              struct error *err)
 {
-    static struct curves curves; /* large; reports are made by one thread */
     bool first = true;
     for (int p = 0; p < report->arms.n_panels; p++) {
         collect(&curves, report, p, basis->match);
-        bool drawn = false, made = false;
-        for (int c = 0; c < curves.n; c++)
-            drawn = drawn || has_score(&curves.all[c]);
-        if (!drawn)
+        if (!any_point(&curves, &axes[0]))
             continue;
         if (first)
             text_add(out, "### `match: %s`\n\n%s\n\n", basis->match, basis->sentence);
         first = false;
         *any = true;
-        char name[NAME_MAX_SIZE], caption[256];
-        figure_name(name, report, p, basis->match);
-        snprintf(caption, sizeof caption, "Score over measured visual tokens at match %s", basis->match);
-        TRY(draw(&made, name, &curves, p, report, err));
-        figure_refer(out, name, caption, made, report);
+        TRY(add_figure(out, &axes[0], basis->match, p, report, err));
         add_table(out, &curves, report, p);
     }
     return OK;
 }
 
-enum status add_curves(bool *any, struct buffer *out, struct report *report, struct error *err)
+/* The basis with most lines in a panel. */
+static const char *main_basis(const struct report *report, int panel, const struct axis *axis)
 {
-    *any = false;
-    text_add(out, "Methods are solid, controls dashed and grey (a band: lowest and highest seed), the dashed "
-                  "black line "
-                  "is the baseline with its 95 %% band, dotted lines are images that should not help. ");
+    const char *best = NULL;
+    int most = 0;
+    for (int b = 0; b < N_BASES; b++) {
+        collect(&curves, report, panel, bases[b].match);
+        int n = 0;
+        for (int c = 0; c < curves.n; c++)
+            n += has_point(&curves.all[c], axis);
+        if (n > most) {
+            most = n;
+            best = bases[b].match;
+        }
+    }
+    return best;
+}
+
+/* Over FLOPs and time: these are measured, whatever a budget means, so one basis will do. */
+static enum status add_costs(struct buffer *out, struct report *report, struct error *err)
+{
+    for (int a = 1; a < N_AXES; a++) {
+        bool first = true;
+        for (int p = 0; p < report->arms.n_panels; p++) {
+            const char *match = main_basis(report, p, &axes[a]);
+            if (match == NULL)
+                continue;
+            if (first)
+                text_add(out, "### %s\n\n", axes[a].caption);
+            first = false;
+            collect(&curves, report, p, match);
+            TRY(add_figure(out, &axes[a], match, p, report, err));
+        }
+    }
+    return OK;
+}
+
+enum status section_tradeoff(struct buffer *out, struct report *report, struct error *err)
+{
+    bool any = false;
+    text_add(
+        out,
+        "## Accuracy over budget\n\nMethods are solid, controls dashed and grey (a band: lowest and highest "
+        "seed), the dashed black line is the baseline with its 95 %% band, dotted lines are images that "
+        "should not "
+        "help. The bar is the 95 %% interval of a single point (median); differences are paired and "
+        "narrower, see "
+        "above. ");
     add_difference(out, report);
     text_add(
         out,
         "In the tables *@* is the measured mean of tokens entering a layer where it is not the budget.\n\n");
     for (int b = 0; b < N_BASES; b++)
-        TRY(add_basis(any, out, &bases[b], report, err));
-    return OK;
+        TRY(add_basis(&any, out, &bases[b], report, err));
+    if (!any) {
+        text_add(out, DASH " no cell with a budget: ");
+        report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
+        text_add(out, "\n\n");
+    }
+    return add_costs(out, report, err);
 }

@@ -234,8 +234,8 @@ static enum status choose_subject(struct traced *out, struct names *ids, struct 
 static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_view *trace, int store,
                                  struct report *report, struct error *err)
 {
-    static const char *const rivals[] = {"fastv", "random"};
-    struct picture pictures[3] = {{.rows = 0}};
+    static const char *const rivals[] = {"fastv", "pdrop", "tome", "visionzip", "divprune", "random"};
+    struct picture pictures[1 + sizeof rivals / sizeof *rivals] = {{.rows = 0}};
     struct names ids = {0};
     struct traced from;
     bool same_image;
@@ -278,7 +278,7 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
         text_add(out, "\n\n");
     }
 exit:
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++)
         picture_free(&pictures[i]);
     names_free(&ids);
     return status;
