@@ -120,16 +120,19 @@ static json_t *find_varied(const struct cells *cells)
     return methods;
 }
 
-/* Every parameter of a method at its default, for a control that of what it shadows; NULL for a method that
- * is not in the registry. */
+/* Every parameter of a method at its default, for a control that of what it shadows, for a mode that of the
+ * mode; NULL for a method that is not in the registry. */
 static json_t *defaults_of(const struct cell *cell, const json_t *params)
 {
-    static const char *const shadowing[] = {"at", "like"};
+    static const char *const shadowing[] = {"at", "like", "mode"};
     struct method method;
     struct error ignored;
-    char text[4096];
+    char text[4096], mode[64] = "";
     if (method_init(&method, cell->method, &ignored) != OK)
         return NULL;
+    for (int i = 0; i < method.params.n; i++)
+        if (strcmp(method.params.table[i].name, "mode") == 0)
+            param_format(mode, sizeof mode, &method.params.table[i], &method.params.values[i]);
     for (size_t i = 0; i < sizeof shadowing / sizeof *shadowing; i++) {
         const char *value = json_string_value(json_object_get(params, shadowing[i]));
         if (value != NULL)
@@ -141,6 +144,8 @@ static json_t *defaults_of(const struct cell *cell, const json_t *params)
         return NULL;
     int n = params_json(text, sizeof text, &method.params, false);
     json_t *defaults = n > 0 && (size_t)n < sizeof text ? json_loads(text, 0, NULL) : NULL;
+    if (mode[0] != '\0' && json_is_object(defaults)) /* a mode is named, what follows from it is not */
+        json_object_set_new(defaults, "mode", json_string(mode));
     if (!json_is_object(defaults)) {
         json_decref(defaults);
         return NULL;
