@@ -589,6 +589,21 @@ static void hostile_traces_are_refused(void **state)
     assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "1", &err), BAD_INPUT);
     assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "../../k-fastv", &err), BAD_INPUT);
     trace_view_close(trace);
+    /* A tower's cut that does not speak of every patch, or names no token. */
+    for (int n = 15; n <= 16; n++) {
+        int32_t groups[GRID * GRID] = {[3] = -2};
+        make_trace(in_folder("bad.h5"), -1);
+        file = H5Fopen(in_folder("bad.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+        hid_t cut = H5Gopen2(file, "/cells/k-sparse/samples/0/cuts/0", H5P_DEFAULT);
+        put_text(cut, "site", "vision", true);
+        put_ints(cut, "group_of", n, groups);
+        H5Gclose(cut);
+        H5Fclose(file);
+        assert_int_equal(trace_view_open(&trace, in_folder("bad.h5"), &err), OK);
+        assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "0", &err), BAD_INPUT);
+        assert_non_null(strstr(err.text, "group_of"));
+        trace_view_close(trace);
+    }
     assert_int_equal(file_write(in_folder("text.h5"), "no HDF5", 7, &err), OK);
     assert_int_equal(trace_view_open(&trace, in_folder("text.h5"), &err), BAD_INPUT);
 }
