@@ -217,9 +217,10 @@ static enum status pool_select(struct selection *out, const struct view *view, s
 /* ---- downsample ----------------------------------------------------------------------------- */
 
 static void tower_grid(struct patch_grid *out, const struct method *method, const struct plan_input *input,
-                       int budget)
+                       int image, int budget)
 {
     (void)method;
+    (void)image;
     *out = grid_of(input, budget);
 }
 

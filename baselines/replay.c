@@ -23,6 +23,8 @@ static bool has_counts(const struct method *method)
 /* Tokens that leave a cut. */
 static int leaves(const struct cut_record *cut)
 {
+    if (cut->resized.rows > 0)
+        return cut->resized.rows * cut->resized.cols + (cut->keep_class ? 1 : 0);
     return cut->n_kept + (cut->in_place ? 0 : cut->n_clusters) + (cut->keep_class ? 1 : 0);
 }
 
@@ -82,7 +84,7 @@ static enum status plan_tower(struct plan *out, const struct method *method, con
     (void)budget;
     for (int i = 0; i < input->n_replay; i++) {
         const struct cut_record *cut = &input->replay[i];
-        if (cut->site != SITE_VISION || cut->image != image)
+        if (cut->site != SITE_VISION || cut->image != image || cut->resized.rows > 0)
             continue;
         if (cut->layer >= input->n_vision_layers || out->n_cuts == PLAN_CUTS_MAX)
             return fail(err, BAD_INPUT,
@@ -91,6 +93,17 @@ static enum status plan_tower(struct plan *out, const struct method *method, con
         add(out, cut);
     }
     return OK;
+}
+
+static void tower_grid(struct patch_grid *out, const struct method *method, const struct plan_input *input,
+                       int image, int budget)
+{
+    (void)method;
+    (void)budget;
+    *out = (struct patch_grid){input->grid_rows, input->grid_cols};
+    for (int i = 0; i < input->n_replay; i++)
+        if (input->replay[i].image == image && input->replay[i].resized.rows > 0)
+            *out = input->replay[i].resized;
 }
 
 static enum status select_tokens(struct selection *out, const struct view *view, struct error *err)
@@ -132,5 +145,6 @@ const struct reducer reducer_replay = {
     .has_counts = has_counts,
     .plan_counts = plan_counts,
     .plan_tower = plan_tower,
+    .tower_grid = tower_grid,
     .select = select_tokens,
 };

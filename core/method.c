@@ -183,7 +183,7 @@ enum status method_tower_grid(struct patch_grid *out, const struct method *metho
         return OK;
     int budget;
     TRY(picture_budget(&budget, method, input, image, n_images, err));
-    method->reducer->tower_grid(out, method, input, budget);
+    method->reducer->tower_grid(out, method, input, image, budget);
     return OK;
 }
 

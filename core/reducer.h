@@ -19,6 +19,13 @@
 
 struct reducer;
 
+/* How a method works inside the vision tower. */
+struct tower_options {
+    bool middle;       /* it cuts between attention and MLP of a layer, else after the layer */
+    bool proportional; /* log(size) is added to the attention logits of merged tokens */
+    bool raster;       /* tokens go to the decoder by the first patch of each, not as the cuts left them */
+};
+
 /* A method with its parameters: immutable while answers are computed, shared by threads. */
 struct method {
     const struct reducer *reducer;
@@ -124,13 +131,6 @@ struct real_cut {
     double keep;
 };
 
-/* How a method works inside the vision tower. */
-struct tower_options {
-    bool middle;       /* it cuts between attention and MLP of a layer, else after the layer */
-    bool proportional; /* log(size) is added to the attention logits of merged tokens */
-    bool raster;       /* tokens go to the decoder by the first patch of each, not as the cuts left them */
-};
-
 struct reducer {
     const char *name, *doc, *paper;
     const struct param *params;
@@ -177,7 +177,7 @@ struct reducer {
     struct tower_options (*tower)(const struct method *method);
     /* The grid of patches that the tower is to make of a picture, at most input's; `budget` as above. */
     void (*tower_grid)(struct patch_grid *out, const struct method *method, const struct plan_input *input,
-                       int budget);
+                       int image, int budget);
     /* Before layer 0: places in the text after the last image whose attention is to score; host array with
      * room for all of it. No row: *n_rows = 0, no cut is made in this sample. */
     enum status (*choose_rows)(int32_t *rows, int *n_rows, const struct view *view, struct error *err);

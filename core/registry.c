@@ -144,9 +144,10 @@ static struct tower_options plain_tower(const struct method *method)
 }
 
 static void full_grid(struct patch_grid *out, const struct method *method, const struct plan_input *input,
-                      int budget)
+                      int image, int budget)
 {
     (void)method;
+    (void)image;
     (void)budget;
     *out = (struct patch_grid){input->grid_rows, input->grid_cols};
 }

@@ -236,10 +236,13 @@ static enum status run_start(struct run *run, const struct method *method, struc
     run->grids = memory_alloc((size_t)q->n_images + 1, sizeof *run->grids);
     if (run->grids == NULL)
         return memory_failed(err, "grids", (size_t)q->n_images * sizeof *run->grids);
-    for (int i = 0; i < q->n_images; i++)
+    bool reduced = false; /* in the tower */
+    for (int i = 0; i < q->n_images; i++) {
         run->grids[i] = q->images[i]->grid;
+        reduced = reduced || q->images[i]->n != q->images[i]->n_uncut;
+    }
     run->reduction.grids = run->grids;
-    if (q->n_turns > 1 && method->reducer->in_tower && method_turns(method) == TURNS_FULL)
+    if (q->n_turns > 1 && reduced && method_turns(method) == TURNS_FULL)
         return fail(
             err, BAD_INPUT,
             "method %s reduces inside the tower, so later turns cannot see all tokens; use turns=reuse "

@@ -178,6 +178,8 @@ struct cut_record {
     float *own; /* [n_clusters] factor of the centre's own row; NULL: the centre only lends its position */
     int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
     float *score;    /* [n_in]; NULL where nothing scored */
+    struct patch_grid resized; /* replays, SITE_VISION at LAYER_BEFORE: no cut, but the grid that the picture
+                                  was resized to (downsample); else 0 × 0 */
     int n_group_of;  /* the last cut of a picture in the tower: its patches, else 0 */
     int32_t
         *group_of; /* [n_group_of] token (place in the order handed on) that each went into, −1: dropped */

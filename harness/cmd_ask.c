@@ -166,7 +166,13 @@ static enum status print_json(const struct ask *ask, const struct vlm *vlm, cons
     }
     char params[4096];
     params_json(params, sizeof params, &ask->method.params, false);
-    json_t *ledger = ledger_json(&answer->ledger);
+    json_t *ledger;
+    enum status status = ledger_json(&ledger, answer, err);
+    if (status != OK) {
+        json_decref(ledger);
+        json_decref(answers);
+        return status;
+    }
     const struct plan *plan = &answer->plan;
     json_object_set_new(ledger, "budget_off",
                         plan->requested > 0 ? json_real(plan->measured / plan->requested - 1) : json_null());
@@ -262,7 +268,7 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
                                             .n_replay = n_cuts,
                                             .max_new_tokens =
                                                 ask->common.max_new_tokens ? ask->common.max_new_tokens : 128,
-                                            .want_records = ask->trace != NULL},
+                                            .want_records = ask->trace || ask->ledger || ask->common.json},
                          err));
     if (ask->trace)
         TRY_GOTO(status,
@@ -273,7 +279,7 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
         for (int t = 0; t < n_turns; t++)
             puts(answer.turns[t].text);
         if (ask->ledger) {
-            ledger_print(stdout, &answer.ledger);
+            TRY_GOTO(status, ledger_print(stdout, &answer, err));
             if (answer.plan.n_fallen)
                 printf("%d cuts of the method fall away: the model has only %d layers\n",
                        answer.plan.n_fallen, answer.ledger.n_layers);

@@ -5,6 +5,7 @@
  * and each becomes a row.
  */
 #include "harness/command.h"
+#include "harness/replay.h"
 #include "harness/template.h"
 #include "reports/survivors.h"
 #include "reports/trace_view.h"
@@ -81,10 +82,11 @@ static const char *choose_cell(const struct names *cells, const char *wanted)
 static bool is_news(const struct picture *pictures, int n)
 {
     const struct picture *picture = &pictures[n];
-    if (picture->n_cuts == 0 || strcmp(picture->question, pictures[0].question) != 0)
+    if ((picture->n_cuts == 0 && !picture->resized) || strcmp(picture->question, pictures[0].question) != 0)
         return false;
     for (int i = 0; i < n; i++)
         if (strncmp(picture->title, "random", 6) == 0 && strncmp(pictures[i].title, "random", 6) == 0 &&
+            picture->n_cuts > 0 && pictures[i].n_cuts > 0 &&
             pictures[i].cuts[0].n_kept == picture->cuts[0].n_kept)
             return false;
     return true;
@@ -188,28 +190,57 @@ static enum status copy_ids(int32_t **out, const int32_t *places, int n, const s
     return OK;
 }
 
+static enum status copy_array(int32_t **out, const int32_t *values, int n, struct error *err)
+{
+    *out = memory_zero(n > 0 ? (size_t)n : 1, sizeof **out);
+    if (*out == NULL)
+        return memory_failed(err, "cut", (size_t)n * sizeof **out);
+    if (n > 0)
+        memcpy(*out, values, (size_t)n * sizeof **out);
+    return OK;
+}
+
 /* Records count places at the cut and clusters within it; pictures token numbers and clusters through all
- * cuts. */
+ * cuts. The tower's cuts are one: the last one says where each patch went. */
 static enum status take_record(struct picture *out, int *n_clusters, const struct cut_record *record,
                                struct error *err)
 {
     if (out->n_cuts == PICTURE_CUTS_MAX)
         return OK;
+    bool tower = record->site == SITE_VISION;
     struct picture_cut *cut = &out->cuts[out->n_cuts++];
-    *cut = (struct picture_cut){.layer = record->layer,
-                                .n_in = record->n_in,
+    int32_t *centres = NULL;
+    *cut = (struct picture_cut){.layer = tower ? LAYER_BEFORE : record->layer,
+                                .tower = tower,
+                                .n_in = tower ? record->n_group_of : record->n_in,
                                 .n_kept = record->n_kept,
                                 .n_recycled = record->n_recycled,
                                 .n_clusters = record->n_clusters};
     TRY(copy_ids(&cut->kept, record->kept, record->n_kept, record, err));
     TRY(copy_ids(&cut->recycled, record->recycled, record->n_recycled, record, err));
-    cut->cluster_of =
-        memory_zero(record->n_recycled > 0 ? (size_t)record->n_recycled : 1, sizeof *cut->cluster_of);
-    if (cut->cluster_of == NULL)
-        return memory_failed(err, "cut", (size_t)record->n_recycled * sizeof *cut->cluster_of);
-    for (int i = 0; i < record->n_recycled; i++)
-        cut->cluster_of[i] = *n_clusters + record->cluster_of[i];
-    *n_clusters += record->n_clusters;
+    TRY(copy_array(&cut->cluster_of, record->cluster_of, record->n_recycled, err));
+    TRY(copy_ids(&centres, record->centres, record->n_clusters, record, err));
+    enum status status = picture_cut_number(cut, n_clusters,
+                                            &(struct picture_centres){.centres = centres,
+                                                                      .in_place = record->in_place,
+                                                                      .keep_class = record->keep_class},
+                                            err);
+    free(centres);
+    TRY(status);
+    if (tower && (record->n_group_of == 0 || record->image > 0)) {
+        picture_cut_free(cut);
+        out->n_cuts--;
+        return OK;
+    }
+    if (tower) {
+        TRY(copy_array(&cut->group_of, record->group_of, record->n_group_of, err));
+        cut->n_group_of = record->n_group_of;
+        int n_kept = 0; /* clusters of earlier layers of the tower stand in group_of */
+        for (int i = 0; i < cut->n_kept; i++)
+            if (cut->kept[i] >= 0)
+                cut->kept[n_kept++] = cut->kept[i];
+        cut->n_kept = n_kept;
+    }
     if (record->score != NULL && record->n_in > 0) {
         cut->score = memory_alloc((size_t)record->n_in, sizeof *cut->score);
         if (cut->score == NULL)
@@ -220,15 +251,25 @@ static enum status take_record(struct picture *out, int *n_clusters, const struc
     return OK;
 }
 
-static enum status take_answer(struct picture *out, const struct answer *answer, struct features *features,
-                               const struct image *image, const char *question, const char *title,
-                               struct error *err)
+/* What all questions about the picture share. */
+struct subject {
+    const struct image *image;
+    struct features *features;
+    const struct method *method;
+    const struct cut_record *cuts; /* of method replay */
+    int n_cuts;
+    const char *title;
+};
+
+static enum status take_answer(struct picture *out, const struct answer *answer,
+                               const struct subject *subject, const char *question, struct error *err)
 {
+    const struct image *image = subject->image;
     out->image.width = image->width;
     out->image.height = image->height;
     size_t n_bytes = (size_t)image->width * (size_t)image->height * 3;
     out->image.rgb = memory_alloc(n_bytes, 1);
-    out->title = memory_text(title);
+    out->title = memory_text(subject->title);
     out->question = memory_text(question);
     const char *text = answer->turns[answer->n_turns - 1].text;
     out->answer = memory_text(text + strspn(text, " \n"));
@@ -236,17 +277,18 @@ static enum status take_answer(struct picture *out, const struct answer *answer,
         return memory_failed(err, "picture", n_bytes);
     memcpy(out->image.rgb, image->rgb, n_bytes);
     out->question[strcspn(out->question, "\r\n")] = '\0'; /* the instruction that follows is the prompt's */
-    features_grid(features, &out->rows, &out->cols);
-    out->n_visual = features_count(features);
+    features_grid(subject->features, &out->rows, &out->cols);
+    out->n_visual = answer->ledger.n_visual;
+    int n_cells = out->rows * out->cols;
+    out->resized = n_cells < out->n_visual - 1;
     int n_clusters = 0;
     for (int i = 0; i < answer->n_records; i++)
         TRY(take_record(out, &n_clusters, &answer->records[i], err));
     return OK;
 }
 
-static enum status ask_one(struct picture *out, struct session *session, struct features *features,
-                           const struct image *image, const struct method *method, const char *question,
-                           const char *title, const struct show_options *options, struct error *err)
+static enum status ask_one(struct picture *out, struct session *session, const struct subject *subject,
+                           const char *question, const struct show_options *options, struct error *err)
 {
     char *prompt = NULL;
     struct answer answer = {0};
@@ -256,21 +298,23 @@ static enum status ask_one(struct picture *out, struct session *session, struct 
     TRY_GOTO(status, session_ask(&answer, session,
                                  &(struct question){.prompts = (const char *const[]){prompt},
                                                     .n_turns = 1,
-                                                    .images = &features,
+                                                    .images = &subject->features,
                                                     .n_images = 1,
-                                                    .method = method,
+                                                    .method = subject->method,
                                                     .max_new_tokens = n_new,
                                                     .seed = options->common.seed,
+                                                    .replay = subject->cuts,
+                                                    .n_replay = subject->n_cuts,
                                                     .want_records = true},
                                  err));
-    TRY_GOTO(status, take_answer(out, &answer, features, image, question, title, err));
+    TRY_GOTO(status, take_answer(out, &answer, subject, question, err));
 exit:
     free(prompt);
     answer_free(&answer);
     return status;
 }
 
-static enum status method_from(struct method *method, char *title, size_t size,
+static enum status method_from(struct method *method, struct replay_file **replay, char *title, size_t size,
                                const struct show_options *options, struct error *err)
 {
     TRY(method_init(method, options->method, err));
@@ -287,7 +331,8 @@ static enum status method_from(struct method *method, char *title, size_t size,
         if (used >= 0 && (size_t)used < size)
             used += snprintf(title + used, size - (size_t)used, "  %s %s", key, equals + 1);
     }
-    return OK;
+    TRY(replay_method_open(replay, method, err));
+    return method_resolve(method, options->common.seed, err);
 }
 
 static enum status show_questions(char **questions, int n, const struct show_options *options,
@@ -301,9 +346,15 @@ static enum status show_questions(char **questions, int n, const struct show_opt
     struct image image = {0};
     struct picture pictures[SHEET_ROWS_MAX] = {{.rows = 0}};
     struct method method;
+    struct replay_file *replay = NULL;
+    struct cut_record *cuts = NULL;
+    int n_cuts = 0;
     char title[200];
     enum status status;
-    TRY_GOTO(status, method_from(&method, title, sizeof title, options, err));
+    TRY_GOTO(status, method_from(&method, &replay, title, sizeof title, options, err));
+    if (replay) /* `winnow ask --trace` writes one sample, number 0 */
+        TRY_GOTO(status,
+                 replay_read(&cuts, &n_cuts, replay, options->sample ? atoi(options->sample) : 0, err));
     TRY_GOTO(status, image_read(&image, options->image, err));
     TRY_GOTO(status, vlm_open(&vlm,
                               &(struct vlm_options){.dir = options->common.model,
@@ -315,11 +366,18 @@ static enum status show_questions(char **questions, int n, const struct show_opt
     TRY_GOTO(status, session_encode(&features, session, &image,
                                     &(struct encode_options){.mode = options->common.image_mode,
                                                              .method = &method,
-                                                             .seed = options->common.seed},
+                                                             .seed = options->common.seed,
+                                                             .replay = cuts,
+                                                             .n_replay = n_cuts},
                                     err));
+    const struct subject subject = {.image = &image,
+                                    .features = features,
+                                    .method = &method,
+                                    .cuts = cuts,
+                                    .n_cuts = n_cuts,
+                                    .title = title};
     for (int i = 0; i < n; i++) {
-        TRY_GOTO(status, ask_one(&pictures[i], session, features, &image, &method, questions[i], title,
-                                 options, err));
+        TRY_GOTO(status, ask_one(&pictures[i], session, &subject, questions[i], options, err));
         pictures[i].mode = options->common.image_mode == IMAGE_MODE_FROM_FILE ? vlm_processor(vlm)->mode
                                                                               : options->common.image_mode;
     }
@@ -336,6 +394,8 @@ exit:
     if (vlm != NULL)
         vlm_close(vlm);
     image_free(&image);
+    replay_free(cuts, n_cuts);
+    replay_close(replay);
     return status;
 }
 
@@ -405,8 +465,9 @@ int cmd_show(int argc, char **argv)
         if (setting != NULL)
             options.settings[options.n_settings++] = setting;
     }
-    /* What a reader of the paper expects to see first. */
-    if (!has_budget && strcmp(options.method, "sparsevlm") == 0 && options.n_settings == 0)
+    /* What a reader of the papers expects to see first. */
+    const struct reducer *reducer = reducer_find(options.method);
+    if (!has_budget && options.n_settings == 0 && reducer != NULL && !reducer->dense && !reducer->budget_free)
         options.settings[options.n_settings++] = "budget=64";
     int n = argc - optind;
     if (options.out == NULL)

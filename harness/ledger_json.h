@@ -6,10 +6,10 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "core/ledger.h"
+#include "core/vlm.h"
 
-/* New reference; NULL when memory runs out. */
-json_t *ledger_json(const struct ledger *ledger);
-void ledger_print(FILE *out, const struct ledger *ledger);
+/* New reference. The answer has its records: what the tower and a cut before layer 0 did stands in them. */
+enum status ledger_json(json_t **out, const struct answer *answer, struct error *err);
+enum status ledger_print(FILE *out, const struct answer *answer, struct error *err);
 
 #endif

@@ -456,7 +456,7 @@ static enum status cut_read(struct cut_record *cut, struct source *from, bool su
         goto exit;
     }
     TRY_GOTO(status, clusters_read(cut, from, sums, err));
-    status = rest_read(cut, n_out, from, err);
+    status = rest_read(cut, n_out + cut->keep_class, from, err);
 exit:
     free(tokens);
     return status;
@@ -491,6 +491,41 @@ static enum status cuts_read(struct cut_record **out, int *n, const struct repla
     return OK;
 }
 
+/* A tower that saw a smaller picture (downsample): what it made of it stands before the cuts. `n_uncut` comes
+ * from the attribute `visual`, which old traces lack. */
+static enum status resized_read(struct cut_record **cuts, int *n, hid_t sample, struct error *err)
+{
+    int n_uncut, n_counts;
+    hsize_t shape[2];
+    void *grid, *data;
+    if (!hdf5_int_attribute(&n_uncut, sample, "visual") || !hdf5_has(sample, "grid"))
+        return OK;
+    TRY(hdf5_array(&grid, shape, sample, "grid", 2, H5T_NATIVE_INT32, 2 * LIMIT_IMAGES, err));
+    const int32_t *sides = grid;
+    bool one = shape[0] == 1 && shape[1] == 2;
+    int rows = one ? sides[0] : 0, cols = one ? sides[1] : 0;
+    free(grid);
+    if (rows < 1 || cols < 1 || rows > LIMIT_SEQUENCE / cols || rows * cols == n_uncut ||
+        rows * cols == n_uncut - 1)
+        return OK;
+    struct source from = {.group = sample, .n_left = LIMIT_SEQUENCE};
+    TRY(values(&data, &n_counts, &from, "visual_count", H5T_NATIVE_INT32, -1, err));
+    bool with_class = n_counts > 0 && ((const int32_t *)data)[0] == rows * cols + 1;
+    free(data);
+    struct cut_record *grown = memory_grow(*cuts, (size_t)*n + 1, sizeof *grown);
+    if (grown == NULL)
+        return memory_failed(err, "cuts", ((size_t)*n + 1) * sizeof *grown);
+    memmove(grown + 1, grown, (size_t)*n * sizeof *grown);
+    grown[0] = (struct cut_record){.site = SITE_VISION,
+                                   .layer = LAYER_BEFORE,
+                                   .keep_class = with_class,
+                                   .rank = -1,
+                                   .resized = {rows, cols}};
+    *cuts = grown;
+    ++*n;
+    return OK;
+}
+
 static enum status sample_read(struct cut_record **cuts, int *n, const struct replay_file *file, hid_t handle,
                                int sample_id, struct error *err)
 {
@@ -506,7 +541,7 @@ static enum status sample_read(struct cut_record **cuts, int *n, const struct re
     else if (group < 0)
         status = fail(err, BAD_INPUT, "%s: cell %.8s, sample %d: has no group `cuts`", file->path, file->key,
                       sample_id);
-    else if (cuts_read(cuts, n, file, group, err) != OK)
+    else if (cuts_read(cuts, n, file, group, err) != OK || resized_read(cuts, n, sample, err) != OK)
         status = fail_within(err, "%s: cell %.8s, sample %d", file->path, file->key, sample_id);
     if (group >= 0)
         H5Gclose(group);
@@ -541,6 +576,21 @@ void replay_free(struct cut_record *cuts, int n)
     cut_records_free(cuts, n);
 }
 
+/* The method whose trace it is, as far as this program has its parameters; false: it has no such method. */
+static bool method_traced(struct method *out, const struct replay *about)
+{
+    struct error ignored;
+    if (method_init(out, about->method, &ignored) != OK)
+        return false;
+    for (int i = 0; i < out->params.n; i++) {
+        const char *name = out->params.table[i].name,
+                   *value = json_string_value(json_object_get(about->params, name));
+        if (value)
+            (void)method_set(out, name, value, &ignored); /* a foreign value: the default stays */
+    }
+    return true;
+}
+
 enum status replay_method_open(struct replay_file **out, struct method *method, struct error *err)
 {
     *out = NULL;
@@ -551,17 +601,16 @@ enum status replay_method_open(struct replay_file **out, struct method *method, 
         return fail(err, BAD_INPUT,
                     "method replay needs a trace and a cell of it; give -p file=F.h5 -p cell=KEY");
     TRY(replay_open(out, param_get(params, "file")->text, param_get(params, "cell")->text, err));
-    if (params_has(params, "positions"))
-        return OK;
     struct replay about = {0};
-    enum status status = replay_about(&about, *out, err);
-    const char *positions =
-        status == OK ? json_string_value(json_object_get(about.params, "positions")) : NULL;
     struct method traced;
-    if (status == OK && positions == NULL && method_init(&traced, about.method, err) == OK)
-        positions = method_original_positions(&traced) ? "original" : "compact";
-    if (status == OK)
-        status = method_set(method, "positions", positions ? positions : "compact", err);
+    enum status status = replay_about(&about, *out, err);
+    bool known = status == OK && method_traced(&traced, &about);
+    if (status == OK && strcmp(about.method, "replay") == 0)
+        status = fail(err, BAD_INPUT, "%s: cell %s is a replay itself; replay the cell that it was made from",
+                      (*out)->path, (*out)->key);
+    if (status == OK && !params_has(params, "positions"))
+        status = method_set(method, "positions",
+                            known && method_original_positions(&traced) ? "original" : "compact", err);
     replay_clear(&about);
     if (status != OK) {
         replay_close(*out);

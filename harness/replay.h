@@ -36,7 +36,7 @@ enum status replay_about(struct replay *out, const struct replay_file *file, str
 void replay_clear(struct replay *replay);
 
 /* Opens the trace that a method's parameters `file` and `cell` name, and gives `positions` the default of the
- * method traced; *out NULL where the method is no replay. */
+ * method traced; *out NULL where the method is no replay. Its tower works as that of the method traced. */
 enum status replay_method_open(struct replay_file **out, struct method *method, struct error *err);
 
 /* The cuts of one sample, owned by the caller (replay_free). BAD_INPUT where the cell has no such sample.
@@ -44,7 +44,8 @@ enum status replay_method_open(struct replay_file **out, struct method *method, 
  * What a cut says of itself holds: places are in range, kept and entering tokens distinct, clusters exist,
  * factors are finite, centres that stay are among the kept, and no more tokens leave than enter. Whether
  * it fits the model and the cut before it is the runtime's to find out. A trace without `site` and `weight`
- * was made when there were only cuts of the decoder and one factor for each cluster. */
+ * was made when there were only cuts of the decoder and one factor for each cluster. A picture that was
+ * resized before the tower has a record of its own (cut_record.resized), first. */
 enum status replay_read(struct cut_record **cuts, int *n, const struct replay_file *file, int sample_id,
                         struct error *err);
 void replay_free(struct cut_record *cuts, int n);

@@ -29,8 +29,8 @@ static const char *const statement_sql[N_STATEMENTS] = {
         ("INSERT OR REPLACE INTO sample(cell, sample_id, machine, image, answer, parsed, score, error,"
          " yes_prob, n_generated, n_visual, tokens_in, tokens_out, requested, measured, macs_paper,"
          " flops_vision, flops_project, flops_prefill, flops_select, flops_head, flops_decode,"
-         " kv_bytes_live, kv_bytes_alloc, kv_visual_bytes, wall_ms)"
-         " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
+         " kv_bytes_live, kv_bytes_alloc, kv_visual_bytes, wall_ms, marked)"
+         " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
     [PUT_LAYER] = "INSERT INTO layer VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [PUT_KEEP] = "INSERT INTO keep VALUES(?,?,?,?,?,?)",
     [DROP_LAYERS] = "DELETE FROM layer WHERE cell = ? AND sample_id = ?",
@@ -458,6 +458,7 @@ static enum status put_sample_row(struct store *store, int64_t cell, const struc
     for (int i = 0; i < 10; i++)
         bind_u64(s, 16 + i, counts[i]);
     bind_real(s, 26, x->wall_ms);
+    sqlite3_bind_int(s, 27, x->marked);
     return store_step(store, s, err);
 }
 

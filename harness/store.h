@@ -24,7 +24,7 @@
 #include "datasets/benchmark.h"
 #include "harness/store_reader.h"
 
-enum { STORE_SCHEMA = 1 };
+enum { STORE_SCHEMA = 2 };
 
 struct store;
 
@@ -76,6 +76,7 @@ struct store_sample {
     const char *answer, *parsed;
     double score, yes_prob;
     int n_generated, n_visual;
+    bool marked; /* SparseVLM plus: the gravity correction reached its floor */
     double tokens_in, tokens_out, requested, measured;
     uint64_t macs_paper, flops_vision, flops_project, flops_prefill, flops_select, flops_head, flops_decode;
     uint64_t kv_bytes_live, kv_bytes_alloc, kv_visual_bytes;

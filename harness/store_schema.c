@@ -36,7 +36,8 @@ const char *const store_schema =
     " flops_project INTEGER, flops_prefill INTEGER, flops_select INTEGER, flops_head INTEGER, flops_decode "
     "INTEGER,"
     " kv_bytes_live INTEGER, kv_bytes_alloc INTEGER, kv_visual_bytes INTEGER, wall_ms REAL,"
-    " timed INTEGER NOT NULL DEFAULT 0, preprocess_ms REAL, vision_ms REAL, project_ms REAL, prefill_ms REAL,"
+    " marked INTEGER NOT NULL DEFAULT 0, timed INTEGER NOT NULL DEFAULT 0, preprocess_ms REAL, vision_ms "
+    "REAL, project_ms REAL, prefill_ms REAL,"
     " select_ms REAL, ttft_ms REAL, decode_ms_per_token REAL, total_ms REAL,"
     " PRIMARY KEY(cell, sample_id)) WITHOUT ROWID;"
     "CREATE TABLE layer(cell INTEGER NOT NULL REFERENCES cell, sample_id INTEGER NOT NULL, layer INTEGER NOT "
@@ -112,4 +113,4 @@ const char *const store_schema =
     " x.holm_p, x.bh_q, x.loyalty FROM comparison x JOIN cell c ON c.id = x.cell JOIN cell b ON b.id = "
     "x.base;";
 
-const char *const store_migrations[] = {NULL}; /* there is no older schema yet */
+const char *const store_migrations[] = {"ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;"};

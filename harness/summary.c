@@ -95,7 +95,7 @@ static enum status interval_of(struct interval *out, const struct material *mate
 
 /* All that `winnow score` prints of these answers, as JSON text; NULL without golds. The caller frees. */
 static enum status metrics_of(char **out, const struct material *material, const struct column *column,
-                              int n_failed, struct error *err)
+                              int n_failed, int n_marked, struct error *err)
 {
     *out = NULL;
     if (!material->data.has_gold || column->n == 0)
@@ -110,6 +110,8 @@ static enum status metrics_of(char **out, const struct material *material, const
     enum status status = benchmark_score(&figures, &material->data, &answers, PROTOCOL_OFFICIAL, err);
     free(answers.text);
     TRY(status);
+    if (n_marked > 0) /* samples in which the gravity correction reached its floor */
+        json_object_set_new(figures, "marked", json_integer(n_marked));
     *out = json_dumps(figures, JSON_COMPACT);
     json_decref(figures);
     return *out ? OK : memory_failed(err, "figures of a cell", 0);
@@ -238,15 +240,18 @@ exit:
     return status;
 }
 
-static enum status count_failed(int *n, struct run *run, const struct cell *cell, struct error *err)
+static enum status count_failed(int *n_failed, int *n_marked, struct run *run, const struct cell *cell,
+                                struct error *err)
 {
     sqlite3_stmt *s;
-    TRY(store_prepare(&s, run->store, "SELECT count(*) FROM sample WHERE cell = ? AND error IS NOT NULL",
-                      err));
+    TRY(store_prepare(
+        &s, run->store,
+        "SELECT sum(error IS NOT NULL), sum(error IS NULL AND marked) FROM sample WHERE cell = ?", err));
     sqlite3_bind_int64(s, 1, cell->id);
     bool row;
     enum status status = store_row(&row, run->store, s, err);
-    *n = status == OK && row ? sqlite3_column_int(s, 0) : 0;
+    *n_failed = status == OK && row ? sqlite3_column_int(s, 0) : 0;
+    *n_marked = status == OK && row ? sqlite3_column_int(s, 1) : 0;
     sqlite3_finalize(s);
     return status;
 }
@@ -258,12 +263,12 @@ static enum status summarise_cell(struct run *run, const struct cell *cell, stru
     struct interval score;
     double medians[N_MEDIANS];
     char *metrics = NULL;
-    int n_timed, n_failed;
+    int n_timed, n_failed, n_marked;
     TRY(column_load(&column, run->store, cell->id, material->data.n, err));
     enum status status;
-    TRY_GOTO(status, count_failed(&n_failed, run, cell, err));
+    TRY_GOTO(status, count_failed(&n_failed, &n_marked, run, cell, err));
     TRY_GOTO(status, interval_of(&score, material, &column, err));
-    TRY_GOTO(status, metrics_of(&metrics, material, &column, n_failed, err));
+    TRY_GOTO(status, metrics_of(&metrics, material, &column, n_failed, n_marked, err));
     TRY_GOTO(status, medians_of(medians, &n_timed, run, cell, err));
     TRY_GOTO(status, put_summary(run, cell, column.n, &score, metrics, medians, n_timed, err));
     TRY_GOTO(status, keep_rates(run, cell, err));

@@ -18,6 +18,7 @@
 
 #include "core/map.h"
 #include "core/memory.h"
+#include "harness/cut_counts.h"
 #include "harness/replay.h"
 #include "harness/sweep_run.h"
 
@@ -204,30 +205,26 @@ static double yes_share(const struct run *run, const float *logits)
     return 1 / (1 + exp((double)logits[run->no_id] - (double)logits[run->yes_id]));
 }
 
-/* A row of each decoder layer, and of layer -1 where something was cut before layer 0. */
-static int fill_layers(struct store_layer *out, const struct answer *answer)
+/* A row of each decoder layer, and of layer -1 where something happened before layer 0, the tower included.
+ */
+static enum status fill_layers(struct store_layer *out, int *n_out, const struct answer *answer,
+                               struct error *err)
 {
     const struct ledger *ledger = &answer->ledger;
+    struct cut_counts before;
     int n = 0;
-    if (ledger->n_visual > 0 && ledger->before_kept != ledger->n_visual) {
-        struct store_layer before = {.layer = LAYER_BEFORE,
-                                     .visual_in = ledger->n_visual,
-                                     .visual_out = ledger->before_kept,
-                                     .kept = ledger->before_kept,
-                                     .raters = -1,
-                                     .rank = -1,
-                                     .kv_len = -1,
-                                     .dropped = ledger->n_visual - ledger->before_kept};
-        for (int i = 0; i < answer->n_records; i++)
-            if (answer->records[i].layer == LAYER_BEFORE) {
-                const struct cut_record *cut = &answer->records[i];
-                before.kept = cut->n_kept;
-                before.recycled = cut->n_recycled;
-                before.clusters = cut->n_clusters;
-                before.dropped = cut->n_in - cut->n_kept - cut->n_recycled;
-            }
-        out[n++] = before;
-    }
+    TRY(cut_counts_before(&before, answer, err));
+    if (before.n_in > 0 && (before.n_out != before.n_in || before.kept != before.n_in))
+        out[n++] = (struct store_layer){.layer = LAYER_BEFORE,
+                                        .visual_in = before.n_in,
+                                        .visual_out = before.n_out,
+                                        .kept = before.kept,
+                                        .recycled = before.recycled,
+                                        .clusters = before.clusters,
+                                        .dropped = before.dropped,
+                                        .raters = -1,
+                                        .rank = -1,
+                                        .kv_len = -1};
     for (int l = 0; l < ledger->n_layers; l++) {
         const struct ledger_layer *x = &ledger->layers[l];
         out[n++] = (struct store_layer){.layer = l,
@@ -242,36 +239,38 @@ static int fill_layers(struct store_layer *out, const struct answer *answer)
                                         .kv_len = x->kv_len,
                                         .flops = 2 * (x->macs_prefill + x->macs_select)};
     }
-    return n;
+    *n_out = n;
+    return OK;
 }
 
-static bool is_centre(const struct cut_record *cut, int32_t place)
-{
-    for (int g = 0; g < cut->n_clusters; g++)
-        if (cut->centres[g] == place)
-            return true;
-    return false;
-}
-
-/* Bitmaps of the patches that are tokens of their own after each cut. Only where visual tokens are grid cells
- * one to one, so that a token's number is its cell. */
+/* Bitmaps of the patches that are tokens of their own after each cut, one for all that happens before layer
+ * 0. Only where visual tokens are grid cells one to one, so that a token's number is its cell. */
 static int fill_keeps(struct store_keep *out, uint8_t *bits, const struct answer *answer, int rows, int cols)
 {
-    if (rows * cols == 0 || rows * cols != answer->ledger.n_visual)
+    int n = 0, n_cells = rows * cols;
+    if (n_cells == 0 || n_cells != answer->ledger.n_visual)
         return 0;
-    size_t n_bytes = ((size_t)rows * (size_t)cols + 7) / 8;
-    for (int i = 0; i < answer->n_records; i++, bits += n_bytes) {
+    size_t n_bytes = ((size_t)n_cells + 7) / 8;
+    for (int i = 0; i < answer->n_records; i++) {
         const struct cut_record *cut = &answer->records[i];
-        out[i] = (struct store_keep){.layer = cut->layer, .rows = rows, .cols = cols, .alive = bits};
+        bool vision = cut->site == SITE_VISION;
+        if (vision && cut->n_group_of == 0)
+            continue; /* only what leaves the tower */
+        int layer = vision ? LAYER_BEFORE : cut->layer;
+        if (n == 0 || out[n - 1].layer != layer) {
+            out[n] = (struct store_keep){
+                .layer = layer, .rows = rows, .cols = cols, .alive = bits + (size_t)n * n_bytes};
+            n++;
+        }
+        uint8_t *alive = out[n - 1].alive;
+        memset(alive, 0, n_bytes);
         for (int k = 0; k < cut->n_kept; k++) {
             int32_t id = cut->ids_in[cut->kept[k]];
-            if (cut->in_place && is_centre(cut, cut->kept[k])) /* a mean of several */
-                continue;
-            if (id >= 0 && id < rows * cols)
-                bits[id / 8] = (uint8_t)(bits[id / 8] | 1u << (id % 8));
+            if (cut_keeps_own(cut, k) && id < n_cells)
+                alive[id / 8] = (uint8_t)(alive[id / 8] | 1u << (id % 8));
         }
     }
-    return answer->n_records;
+    return n;
 }
 
 static void fill_figures(struct store_sample *out, const struct answer *answer, enum match match)
@@ -279,6 +278,7 @@ static void fill_figures(struct store_sample *out, const struct answer *answer, 
     const struct ledger *x = &answer->ledger;
     out->n_generated = x->n_generated;
     out->n_visual = x->n_visual;
+    out->marked = x->marked;
     out->tokens_in = ledger_tokens_in(x);
     out->tokens_out = ledger_tokens_out(x);
     out->requested = answer->plan.requested > 0 ? answer->plan.requested : NAN;
@@ -355,7 +355,7 @@ static enum status keep_answer(struct queue *queue, const struct item *item, str
     if (layers == NULL || keeps == NULL || bits == NULL)
         TRY_GOTO(status, memory_failed(err, "rows of a sample", n_layers * sizeof *layers));
     row.layers = layers;
-    row.n_layers = fill_layers(layers, answer);
+    TRY_GOTO(status, fill_layers(layers, &row.n_layers, answer, err));
     row.keeps = keeps;
     row.n_keeps = fill_keeps(keeps, bits, answer, rows, cols);
     /* The trace first: a sample that is in the store is not run again. */

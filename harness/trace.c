@@ -351,6 +351,7 @@ static bool put_sample(hid_t group, const struct trace_sample *sample)
     const hsize_t grid_shape[2] = {sample->grid_rows > 0 ? 1 : 0, 2};
     bool ok = put_text(group, "question", sample->question) && put_text(group, "answer", sample->answer) &&
               put_array(group, "grid", H5T_STD_I32LE, H5T_NATIVE_INT32, grid, 2, grid_shape) &&
+              put_int_attribute(group, "visual", answer->ledger.n_visual) &&
               put_visual_count(group, &answer->ledger);
     if (ok && sample->image && !sample->cuts_only) {
         const hsize_t shape[3] = {(hsize_t)sample->image->height, (hsize_t)sample->image->width, 3};

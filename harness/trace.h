@@ -2,7 +2,7 @@
  *
  *     /cells/KEY                    attributes method, params, model, units
  *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2],
- *                                   visual_count i32 [layers]
+ *                                   visual_count i32 [layers]; attribute visual (uncut)
  *         cuts/N                    attributes layer, site, image, turn, in_place, keep_class; of the tower:
  *                                   middle, proportional, raster (struct tower_options);
  *                                   kept, recycled, centres, cluster_of, ids_in, raters, rank, group_of i32,

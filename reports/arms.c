@@ -33,6 +33,10 @@ const struct badge_text badge_texts[] = {
      "the best of several settings of this method, chosen on the samples it is scored on (use `split: tune`, "
      "then "
      "`confirm`)"},
+    {BADGE_GRAVITY_FLOOR, "gravity floor",
+     "SparseVLM plus: in some samples the gravity correction reached its floor (`marked` in cells.metrics "
+     "says in how "
+     "many)"},
     {BADGE_SEVERAL_MACHINES, "several machines", "samples of this cell ran on more than one machine"},
     {0, NULL, NULL}};
 
@@ -116,25 +120,32 @@ static json_t *find_varied(const struct cells *cells)
     return methods;
 }
 
-/* Every parameter of a method at its default, for a control that of what it shadows; NULL for a method that
- * is not in the registry. */
-static json_t *defaults_of(const char *name, const json_t *params)
+/* Every parameter of a method at its default, for a control that of what it shadows, for a mode that of the
+ * mode; NULL for a method that is not in the registry. */
+static json_t *defaults_of(const struct cell *cell, const json_t *params)
 {
-    static const char *const shadowing[] = {"at", "like"};
+    static const char *const shadowing[] = {"at", "like", "mode"};
     struct method method;
     struct error ignored;
-    char text[4096];
-    if (method_init(&method, name, &ignored) != OK)
+    char text[4096], mode[64] = "";
+    if (method_init(&method, cell->method, &ignored) != OK)
         return NULL;
+    for (int i = 0; i < method.params.n; i++)
+        if (strcmp(method.params.table[i].name, "mode") == 0)
+            param_format(mode, sizeof mode, &method.params.table[i], &method.params.values[i]);
     for (size_t i = 0; i < sizeof shadowing / sizeof *shadowing; i++) {
         const char *value = json_string_value(json_object_get(params, shadowing[i]));
         if (value != NULL)
             (void)method_set(&method, shadowing[i], value, &ignored); /* a foreign value: the default stays */
     }
+    if (cell->budget[0] != '\0') /* pdrop's layers */
+        (void)method_set(&method, "budget", cell->budget, &ignored);
     if (method_resolve(&method, 0, &ignored) != OK)
         return NULL;
     int n = params_json(text, sizeof text, &method.params, false);
     json_t *defaults = n > 0 && (size_t)n < sizeof text ? json_loads(text, 0, NULL) : NULL;
+    if (mode[0] != '\0' && json_is_object(defaults)) /* a mode is named, what follows from it is not */
+        json_object_set_new(defaults, "mode", json_string(mode));
     if (!json_is_object(defaults)) {
         json_decref(defaults);
         return NULL;
@@ -182,7 +193,7 @@ static void value_text(char *out, size_t size, const json_t *value)
 static void label_cell(char label[ARM_LABEL_MAX], const struct cell *cell, const json_t *methods,
                        bool show_match)
 {
-    json_t *params = params_of(cell), *defaults = defaults_of(cell->method, params);
+    json_t *params = params_of(cell), *defaults = defaults_of(cell, params);
     const json_t *varied = json_object_get(json_object_get(methods, cell->method), "varied");
     size_t used = add(label, 0, ARM_LABEL_MAX, cell->method);
     const char *at = json_string_value(json_object_get(params, "at"));
@@ -477,6 +488,8 @@ static unsigned judge(const struct arm *arm, const struct arm *base)
     for (int i = 0; i < arm->n_members; i++) {
         if (arm->members[i]->n_failed > 0)
             badges |= BADGE_FAILED_SAMPLES;
+        if (arm->members[i]->n_marked > 0)
+            badges |= BADGE_GRAVITY_FLOOR;
         if (arm->members[i]->n_machines > 1)
             badges |= BADGE_SEVERAL_MACHINES;
     }
@@ -630,7 +643,7 @@ const char *arm_schedule(char out[SCHEDULE_MAX], const struct arm *arm, const st
             now = next;
             snprintf(text, sizeof text, "\xe2\x86\x92%.0f", now);
             used = add(out, used, SCHEDULE_MAX, text);
-            if (end == 0 && i == 0)
+            if ((end == 0 && i == 0) || (end == 1 && layer->layer < 0))
                 snprintf(text, sizeof text, "input,");
             else
                 snprintf(text, sizeof text, "%d,", end == 0 ? cell->layers[i - 1].layer : layer->layer);

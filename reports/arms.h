@@ -26,7 +26,8 @@ enum badge {
     BADGE_FAILED_SAMPLES = 1 << 6,
     BADGE_TUNED_ON_TEST = 1 << 7,
     BADGE_SEVERAL_MACHINES = 1 << 8,
-    BADGE_TESTS_DISAGREE = 1 << 9
+    BADGE_TESTS_DISAGREE = 1 << 9,
+    BADGE_GRAVITY_FLOOR = 1 << 10
 };
 struct badge_text {
     enum badge badge;

@@ -6,11 +6,12 @@
 #include "core/memory.h"
 #include "harness/store_reader.h"
 
-#include <math.h>   /* NAN */
-#include <stddef.h> /* offsetof */
-#include <stdio.h>  /* snprintf */
-#include <stdlib.h> /* free */
-#include <string.h> /* strcmp */
+#include <jansson.h> /* metrics */
+#include <math.h>    /* NAN */
+#include <stddef.h>  /* offsetof */
+#include <stdio.h>   /* snprintf */
+#include <stdlib.h>  /* free */
+#include <string.h>  /* strcmp */
 
 enum { SAMPLES_MAX = 4 << 20, COMPARISONS_MAX = LIMIT_CELLS * 8 };
 
@@ -42,6 +43,7 @@ static const struct column cell_columns[] = {CELL_TEXT(key, "key"),
                                              CELL_TEXT(match, "match"),
                                              CELL_TEXT(reason, "reason"),
                                              CELL_TEXT(metric, "metric"),
+                                             CELL_TEXT(metrics, "metrics"),
                                              CELL_TEXT(device, "device"),
                                              CELL_TEXT(dtype, "dtype"),
                                              CELL_TEXT(machine, "machine"),
@@ -205,6 +207,14 @@ static enum status step(bool *row, sqlite3 *db, sqlite3_stmt *statement, const c
     return OK;
 }
 
+static int marked_in(const char *metrics)
+{
+    json_t *figures = json_loadb(metrics, strlen(metrics), 0, NULL);
+    json_int_t n = json_integer_value(json_object_get(figures, "marked"));
+    json_decref(figures);
+    return n > 0 && n < INT32_MAX ? (int)n : 0;
+}
+
 static enum status read_cells(struct cells *out, sqlite3 *db, int store, struct error *err)
 {
     const char *path = out->stores[store];
@@ -219,6 +229,7 @@ static enum status read_cells(struct cells *out, sqlite3 *db, int store, struct 
             break;
         cell = (struct cell){.store = store, .n_machines = 1};
         TRY_GOTO(status, read_row(&cell, statement, cell_columns, N_CELL_COLUMNS, 0, err));
+        cell.n_marked = marked_in(cell.metrics);
         TRY_GOTO(status, take_cell(out, &cell, err));
     }
 exit:

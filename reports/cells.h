@@ -18,12 +18,13 @@
 /* A row of the view `cells`: its names, absent text "", absent number NaN. Text is owned. */
 struct cell {
     char *key, *model, *family, *method, *params, *benchmark, *split, *control, *template_name, *image_mode,
-        *budget, *match, *reason, *metric, *device, *dtype, *machine, *revision, *created;
+        *budget, *match, *reason, *metric, *metrics, *device, *dtype, *machine, *revision, *created;
     double seed, n, n_failed, score, score_lo, score_hi, tokens_in, tokens_out, budget_off, macs_paper, flops,
         flops_prefill, flops_select, kv_bytes_live, kv_bytes_alloc, kv_visual_bytes, timed_n, vision_ms,
         prefill_ms, select_ms, ttft_ms, total_ms;
     int store;                 /* index into stores */
     int n_machines;            /* that its samples ran on */
+    int n_marked;              /* samples in which the gravity correction reached its floor, from metrics */
     struct layer_mean *layers; /* owned, ascending by layer; means over samples */
     int n_layers;
 };

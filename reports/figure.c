@@ -1,5 +1,5 @@
-/* Figures by gnuplot: accuracy over what it cost (tokens, FLOPs, time), and tokens by layer. Everything a
- * store says enters a script as a number or inside a quoted string. */
+/* Figures by gnuplot: what all share, and tokens by layer; accuracy over what it cost is in curves.c.
+ * Everything a store says enters a script as a number or inside a quoted string. */
 #include "reports/figure.h"
 
 #include "core/json.h"
@@ -16,15 +16,12 @@
 
 extern char **environ;
 
-enum { LINES_MAX = 24, POINTS_MAX = 64 };
+enum { LINES_MAX = 24 };
 
 /* Distinct for most kinds of colour vision (Okabe and Ito); SparseVLM comes first. */
 static const char *const palette[] = {"#d55e00", "#0072b2", "#009e73", "#cc79a7",
                                       "#e69f00", "#56b4e9", "#8c6d31", "#5e3c99"};
-static const char *const greys[] = {"#666666", "#8f8f8f", "#a8987a", "#7a93a8"};
-static const int points[] = {7, 5, 9, 13, 11, 4, 6, 8}; /* gnuplot's filled shapes, then hollow ones */
-enum { N_POINTS = sizeof points / sizeof *points };
-enum { N_PALETTE = sizeof palette / sizeof *palette, N_GREYS = sizeof greys / sizeof *greys };
+enum { N_PALETTE = sizeof palette / sizeof *palette };
 
 void figure_begin(struct buffer *script, const char *name, int n_panels, int n_legend, size_t n_longest)
 {
@@ -123,9 +120,8 @@ enum status figure_end(bool *made, struct buffer *script, const char *name, stru
     return OK;
 }
 
-/* Refers to the figure from report.md, or says why it cannot. */
-static void add_reference(struct buffer *out, const char *name, const char *caption, bool made,
-                          const struct report *report)
+void figure_refer(struct buffer *out, const char *name, const char *caption, bool made,
+                  const struct report *report)
 {
     if (made)
         text_add(out, "![%s](%s.%s)\n\n*%s* ([script](%s.gp))\n\n", caption, name,
@@ -137,69 +133,7 @@ static void add_reference(struct buffer *out, const char *name, const char *capt
                  name);
 }
 
-/* ---- accuracy over cost --------------------------------------------------------------------- */
-
-struct line {
-    const struct arm *arms[POINTS_MAX];
-    int n;
-    bool chance, seeds;
-};
-
-struct axis {
-    const char *name, *title, *caption;
-    size_t offset;
-    double scale;
-    bool wanted_always; /* else only where timing ran */
-};
-
-static const struct axis axes[] = {
-    {"accuracy", "visual tokens entering a layer (mean, measured)",
-     "Score over measured visual tokens, 95 % intervals; points at one budget are shifted a little sideways",
-     offsetof(struct cell, tokens_in), 1, true},
-    {"accuracy_flops", "GFLOPs of an answer (tower, selector and decoding included)",
-     "Score over FLOPs, 95 % intervals", offsetof(struct cell, flops), 1e-9, false},
-    {"accuracy_ttft", "milliseconds to the first token (median)",
-     "Score over time to the first token, 95 % intervals", offsetof(struct cell, ttft_ms), 1, false}};
-
-static int collect_lines(struct line *lines, const struct report *report, int panel, const struct axis *axis)
-{
-    int n = 0;
-    for (int i = 0; i < report->arms.n; i++) {
-        const struct arm *arm = &report->arms.arms[i];
-        if (arm->panel != panel || arm_is_control_image(arm) || i == report->arms.panels[panel].base ||
-            isnan(arm->score) || isnan(arm_mean(arm, axis->offset)))
-            continue;
-        int at = 0;
-        while (at < n && strcmp(lines[at].arms[0]->label, arm->label) != 0)
-            at++;
-        if (at == LINES_MAX || (at < n && lines[at].n == POINTS_MAX))
-            continue;
-        if (at == n)
-            lines[n++] = (struct line){.chance = arm_is_chance(arm), .seeds = arm->n_members > 1};
-        lines[at].arms[lines[at].n++] = arm;
-    }
-    /* Points of a line from left to right. */
-    for (int l = 0; l < n; l++)
-        for (int i = 1; i < lines[l].n; i++) {
-            const struct arm *arm = lines[l].arms[i];
-            int at = i;
-            for (; at > 0 && arm_mean(lines[l].arms[at - 1], axis->offset) > arm_mean(arm, axis->offset);
-                 at--)
-                lines[l].arms[at] = lines[l].arms[at - 1];
-            lines[l].arms[at] = arm;
-        }
-    return n;
-}
-
-struct range {
-    double low, high;
-};
-
-static void widen(struct range *range, double value)
-{
-    range->low = fmin(range->low, value);
-    range->high = fmax(range->high, value);
-}
+/* ---- tokens by layer ------------------------------------------------------------------------ */
 
 static size_t longest_label(const struct report *report)
 {
@@ -231,176 +165,6 @@ static int colour_of(const struct report *report, const struct arm *arm)
     }
     return place;
 }
-
-static void add_plot(struct buffer *script, const struct report *report, int panel, const struct line *lines,
-                     int n)
-{
-    const char *separator = "plot";
-    int base = report->arms.panels[panel].base;
-    if (base >= 0 && !isnan(report->arms.arms[base].score)) {
-        text_add(script, "plot %.6g with lines lw 1.6 dt 2 lc rgb '#1c2430' title ",
-                 report->arms.arms[base].score);
-        text_gnuplot(script, report->arms.arms[base].label);
-        separator = ", \\\n";
-    }
-    for (int l = 0; l < n; l++) {
-        const struct arm *arm = lines[l].arms[0];
-        int place = colour_of(report, arm);
-        const char *colour = lines[l].chance ? greys[place % N_GREYS] : palette[place % N_PALETTE];
-        if (lines[l].seeds) {
-            text_add(script,
-                     "%s $p%d_%d using 1:3:4 with filledcurves fs transparent solid 0.18 noborder lc rgb "
-                     "'%s' notitle",
-                     separator, panel, l, colour);
-            separator = ", \\\n";
-            text_add(script,
-                     ", \\\n $p%d_%d using 1:2 with linespoints lw 1.4 dt 3 pt 6 ps 0.7 lc rgb '%s' title ",
-                     panel, l, colour);
-        } else if (lines[l].chance) {
-            text_add(script,
-                     "%s $p%d_%d using 1:2:3:4 with yerrorlines lw 1.2 dt 4 pt %d ps 0.7 lc rgb '%s' title ",
-                     separator, panel, l, 4 + 2 * (place % 5), colour);
-        } else {
-            text_add(script,
-                     "%s $p%d_%d using 1:2:3:4 with yerrorlines lw %s pt %d ps 0.9 lc rgb '%s' title ",
-                     separator, panel, l, strncmp(arm->label, "sparsevlm", 9) == 0 ? "2" : "1.4",
-                     points[place % N_POINTS], colour);
-        }
-        separator = ", \\\n";
-        text_gnuplot(script, arm->label);
-    }
-    text_add(script, "\n");
-}
-
-/* Controls as dotted lines with their names at the right, in turn at three places so that names do not
- * collide. Those far below everything else would flatten the picture: they are named in its corner. */
-static void add_controls(struct buffer *script, const struct report *report, int panel, struct range *y)
-{
-    const double lowest = y->low - 0.6 * (y->high - y->low);
-    struct buffer below = {0};
-    int n = 0;
-    for (int i = 0; i < report->arms.n; i++) {
-        const struct arm *arm = &report->arms.arms[i];
-        if (arm->panel != panel || !arm_is_control_image(arm) || isnan(arm->score) ||
-            strcmp(arm->members[0]->method, report->baseline) != 0)
-            continue;
-        const char *control = arm->members[0]->control;
-        if (arm->score < lowest) {
-            text_add(&below, "%s%s %.*f", below.n > 0 ? ", " : "below: ", control,
-                     report->arms.panels[panel].decimals, arm->score);
-            continue;
-        }
-        widen(y, arm->score);
-        text_add(script,
-                 "set arrow from graph 0, first %.6g to graph 1, first %.6g nohead dt 3 lw 1 lc rgb "
-                 "'#8a94a3' back\n",
-                 arm->score, arm->score);
-        text_add(script, "set label ");
-        text_gnuplot(script, control);
-        text_add(
-            script,
-            " at graph %.2f, first %.6g right offset 0,0.45 noenhanced textcolor rgb '#6b7686' font ',9'\n",
-            0.99 - 0.3 * (n++ % 3), arm->score);
-    }
-    buffer_add(&below, "", 1);
-    if (below.n > 1 && !below.failed) {
-        text_add(script, "set label ");
-        text_gnuplot(script, below.bytes);
-        text_add(script, " at graph 0.99, graph 0.04 right noenhanced textcolor rgb '#6b7686' font ',9'\n");
-    }
-    buffer_free(&below);
-}
-
-static void add_panel(struct buffer *script, const struct report *report, int panel, const struct axis *axis)
-{
-    static struct line lines[LINES_MAX]; /* large; reports are made by one thread */
-    int n = collect_lines(lines, report, panel, axis);
-    struct range x = {INFINITY, -INFINITY}, y = {INFINITY, -INFINITY};
-    const struct panel *at = &report->arms.panels[panel];
-    const struct arm *base = at->base >= 0 ? &report->arms.arms[at->base] : NULL;
-    text_add(script, "\nunset label\nunset arrow\nunset object\n");
-    for (int l = 0; l < n; l++)
-        for (int i = 0; i < lines[l].n; i++) {
-            widen(&x, arm_mean(lines[l].arms[i], axis->offset) * axis->scale);
-            widen(&y, lines[l].arms[i]->score);
-            widen(&y, lines[l].arms[i]->lo);
-            widen(&y, lines[l].arms[i]->hi);
-        }
-    if (base != NULL && !isnan(base->score)) {
-        widen(&y, base->score);
-        widen(&y, base->hi);
-        if (!isnan(base->lo) && !isnan(base->hi))
-            text_add(
-                script,
-                "set object rectangle from graph 0, first %.6g to graph 1, first %.6g fc rgb '#1c2430' fs "
-                "transparent solid 0.06 noborder behind\n",
-                base->lo, base->hi);
-    }
-    add_controls(script, report, panel, &y);
-    if (n == 0) { /* an empty place in the layout */
-        text_add(script, "set multiplot next\n");
-        return;
-    }
-    double width = x.high > x.low ? x.high - x.low : fmax(1, fabs(x.high) * 0.1);
-    double height = y.high > y.low ? y.high - y.low : 1;
-    for (int l = 0; l < n; l++) {
-        double shift = (l - (n - 1) / 2.0) * 0.008 * width;
-        text_add(script, "$p%d_%d << EOD\n", panel, l);
-        for (int i = 0; i < lines[l].n; i++) {
-            const struct arm *arm = lines[l].arms[i];
-            double lo = isnan(arm->lo) ? arm->score : arm->lo, hi = isnan(arm->hi) ? arm->score : arm->hi;
-            text_add(script, "%.6g %.6g %.6g %.6g\n", arm_mean(arm, axis->offset) * axis->scale + shift,
-                     arm->score, lo, hi);
-        }
-        text_add(script, "EOD\n");
-    }
-    text_add(script, "set title ");
-    text_gnuplot(script, at->title);
-    text_add(script, " noenhanced font ',13' textcolor rgb '#1c2430'\nset xlabel ");
-    text_gnuplot(script, axis->title);
-    text_add(script, " noenhanced\nset ylabel ");
-    text_gnuplot(script, at->cell->metric[0] != '\0' ? at->cell->metric : "score");
-    text_add(script, " noenhanced\nset xrange [%.6g:%.6g]\nset yrange [%.6g:%.6g]\n", x.low - 0.08 * width,
-             x.high + 0.08 * width, y.low - 0.06 * height, y.high + 0.08 * height);
-    add_plot(script, report, panel, lines, n);
-}
-
-enum status section_tradeoff(struct buffer *out, struct report *report, struct error *err)
-{
-    static struct line lines[LINES_MAX];
-    text_add(out, "## Accuracy over budget\n\nThe dashed black line is the baseline with its 95 %% band, a "
-                  "shaded grey line "
-                  "random tokens (mean, lowest and highest seed), dotted lines the controls.\n\n");
-    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
-        int with_lines = 0, most_lines = 0;
-        for (int p = 0; p < report->arms.n_panels; p++) {
-            int n = collect_lines(lines, report, p, &axes[i]);
-            with_lines += n > 0;
-            most_lines = n > most_lines ? n : most_lines;
-        }
-        if (with_lines == 0) {
-            if (axes[i].wanted_always) {
-                text_add(out, "\xe2\x80\x93 no cell with a budget: ");
-                report_advice(out, report_grid(report->arms.panels[0].cell), "a method with a budget");
-                text_add(out, "\n\n");
-            }
-            continue;
-        }
-        struct buffer script = {0};
-        bool made = false;
-        figure_begin(&script, axes[i].name, with_lines, most_lines + 1, longest_label(report));
-        for (int p = 0; p < report->arms.n_panels; p++)
-            if (collect_lines(lines, report, p, &axes[i]) > 0)
-                add_panel(&script, report, p, &axes[i]);
-        enum status status = figure_end(&made, &script, axes[i].name, report, err);
-        buffer_free(&script);
-        TRY(status);
-        add_reference(out, axes[i].name, axes[i].caption, made, report);
-    }
-    return OK;
-}
-
-/* ---- tokens by layer ------------------------------------------------------------------------ */
 
 /* Control arms follow the schedule of what they shadow: they would only cover it. */
 static bool has_schedule(const struct arm *arm)
@@ -482,6 +246,6 @@ enum status section_fig6(struct buffer *out, struct report *report, struct error
     enum status status = figure_end(&made, &script, "layers", report, err);
     buffer_free(&script);
     TRY(status);
-    add_reference(out, "layers", "Visual tokens entering each layer", made, report);
+    figure_refer(out, "layers", "Visual tokens entering each layer", made, report);
     return OK;
 }

@@ -11,5 +11,8 @@ void figure_begin(struct buffer *script, const char *name, int n_panels, int n_l
  * and *made is false; a script that fails is an error. */
 enum status figure_end(bool *made, struct buffer *script, const char *name, struct report *report,
                        struct error *err);
+/* Refers to the figure from report.md, or says why it cannot. */
+void figure_refer(struct buffer *out, const char *name, const char *caption, bool made,
+                  const struct report *report);
 
 #endif

@@ -70,6 +70,25 @@ static struct traced find_traced(const struct report *report, struct trace_view 
     return best;
 }
 
+/* The random arm on the schedule of what is shown, else any. */
+static struct traced find_chance(const struct report *report, struct trace_view *trace, int store,
+                                 struct traced from, const char *id)
+{
+    char label[ARM_LABEL_MAX];
+    snprintf(label, sizeof label, "random like %s", from.cell->method);
+    for (int i = 0; i < report->arms.n; i++) {
+        const struct arm *arm = &report->arms.arms[i];
+        if (arm->panel != from.arm->panel || strncmp(arm->label, label, strlen(label)) != 0 ||
+            arm_is_control_image(arm) || strcmp(arm->members[0]->budget, from.cell->budget) != 0 ||
+            strcmp(arm->members[0]->match, from.cell->match) != 0)
+            continue;
+        for (int m = 0; m < arm->n_members; m++)
+            if (arm->members[m]->store == store && has_samples(trace, arm->members[m]->key, id))
+                return (struct traced){arm, arm->members[m]};
+    }
+    return find_traced(report, trace, store, "random", from.arm->panel, from.arm, id);
+}
+
 static enum status label_picture(struct picture *picture, struct traced from, struct error *err)
 {
     char title[ARM_LABEL_MAX + 64];
@@ -151,7 +170,7 @@ static enum status random_overlap(double *overlap, struct trace_view *trace, int
                                   struct error *err)
 {
     *overlap = (double)NAN;
-    struct traced chance = find_traced(report, trace, store, "random", from.arm->panel, from.arm, id);
+    struct traced chance = find_chance(report, trace, store, from, id);
     if (chance.cell == NULL || !trace_view_has(trace, chance.cell->key, other))
         return OK;
     struct picture pictures[2] = {{.rows = 0}};
@@ -234,8 +253,8 @@ static enum status choose_subject(struct traced *out, struct names *ids, struct 
 static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_view *trace, int store,
                                  struct report *report, struct error *err)
 {
-    static const char *const rivals[] = {"fastv", "random"};
-    struct picture pictures[3] = {{.rows = 0}};
+    static const char *const rivals[] = {"fastv", "pdrop", "tome", "visionzip", "divprune", "random"};
+    struct picture pictures[1 + sizeof rivals / sizeof *rivals] = {{.rows = 0}};
     struct names ids = {0};
     struct traced from;
     bool same_image;
@@ -262,7 +281,9 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
     while (n > 1)
         picture_free(&pictures[--n]);
     for (size_t i = 0; i < sizeof rivals / sizeof *rivals; i++) {
-        struct traced rival = find_traced(report, trace, store, rivals[i], from.arm->panel, from.arm, id);
+        struct traced rival = strcmp(rivals[i], "random") == 0 ? find_chance(report, trace, store, from, id)
+                                                               : find_traced(report, trace, store, rivals[i],
+                                                                             from.arm->panel, from.arm, id);
         if (rival.arm == NULL)
             continue;
         TRY_GOTO(status, read_picture(&pictures[n], trace, rival, id, err));
@@ -278,7 +299,7 @@ static enum status draw_pictures(struct buffer *out, bool *drawn, struct trace_v
         text_add(out, "\n\n");
     }
 exit:
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++)
         picture_free(&pictures[i]);
     names_free(&ids);
     return status;

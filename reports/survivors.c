@@ -28,8 +28,18 @@ enum {
     ABSENT = 0xeef1f5
 };
 
-/* What a patch is after a cut. */
-enum patch_state { PATCH_DROPPED, PATCH_MERGED, PATCH_OWN };
+/* What a patch is in after a cut: a token's number, −1−c for cluster c, or this. */
+enum { DROPPED = INT32_MIN };
+
+void picture_cut_free(struct picture_cut *cut)
+{
+    free(cut->kept);
+    free(cut->recycled);
+    free(cut->cluster_of);
+    free(cut->group_of);
+    free(cut->score);
+    *cut = (struct picture_cut){0};
+}
 
 void picture_free(struct picture *picture)
 {
@@ -37,13 +47,63 @@ void picture_free(struct picture *picture)
     free(picture->title);
     free(picture->question);
     free(picture->answer);
-    for (int i = 0; i < picture->n_cuts; i++) {
-        free(picture->cuts[i].kept);
-        free(picture->cuts[i].recycled);
-        free(picture->cuts[i].cluster_of);
-        free(picture->cuts[i].score);
-    }
+    for (int i = 0; i < picture->n_cuts; i++)
+        picture_cut_free(&picture->cuts[i]);
     *picture = (struct picture){0};
+}
+
+static bool is_among(const int32_t *ids, int n, int32_t id)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Clusters that stay in place are numbered in the order in which their centres go on, others as they are. */
+static void number_clusters(int32_t *number, const struct picture_cut *cut, int first,
+                            const struct picture_centres *centres)
+{
+    int n = 0;
+    for (int g = 0; g < cut->n_clusters; g++)
+        number[g] = first + g;
+    for (int k = 0; centres->in_place && k < cut->n_kept; k++)
+        for (int g = 0; g < cut->n_clusters; g++)
+            if (centres->centres[g] == cut->kept[k])
+                number[g] = first + n++;
+}
+
+enum status picture_cut_number(struct picture_cut *cut, int *n_clusters,
+                               const struct picture_centres *centres, struct error *err)
+{
+    size_t n = (size_t)cut->n_recycled + (size_t)cut->n_clusters;
+    int32_t *number = memory_alloc((size_t)cut->n_clusters + 1, sizeof *number);
+    int32_t *recycled = memory_grow(cut->recycled, n + 1, sizeof *recycled);
+    cut->recycled = recycled ? recycled : cut->recycled;
+    int32_t *cluster_of = memory_grow(cut->cluster_of, n + 1, sizeof *cluster_of);
+    cut->cluster_of = cluster_of ? cluster_of : cut->cluster_of;
+    if (number == NULL || recycled == NULL || cluster_of == NULL) {
+        free(number);
+        return memory_failed(err, "a cut", n * sizeof *number);
+    }
+    cut->n_out = cut->n_kept + (centres->in_place ? 0 : cut->n_clusters) + (centres->keep_class ? 1 : 0);
+    number_clusters(number, cut, *n_clusters + (centres->keep_class ? 1 : 0), centres);
+    for (int i = 0; i < cut->n_recycled; i++)
+        cut->cluster_of[i] = number[cut->cluster_of[i]];
+    int n_recycled = cut->n_recycled;
+    for (int g = 0; g < cut->n_clusters; g++) /* a centre is in its cluster, with a share or without */
+        if (!is_among(cut->recycled, n_recycled, centres->centres[g])) {
+            cut->recycled[cut->n_recycled] = centres->centres[g];
+            cut->cluster_of[cut->n_recycled++] = number[g];
+        }
+    int n_kept = 0;
+    for (int k = 0; k < cut->n_kept; k++)
+        if (!centres->in_place || !is_among(centres->centres, cut->n_clusters, cut->kept[k]))
+            cut->kept[n_kept++] = cut->kept[k];
+    cut->n_kept = n_kept;
+    *n_clusters += cut->n_clusters + (centres->keep_class ? 1 : 0);
+    free(number);
+    return OK;
 }
 
 /* Grid cell of a visual token of the first image, or −1: a CLS token stands first, row separators end the
@@ -64,40 +124,48 @@ static int cell_of(const struct picture *picture, int32_t token)
 
 static bool is_kept(const struct picture_cut *cut, int32_t id)
 {
-    for (int i = 0; i < cut->n_kept; i++)
-        if (cut->kept[i] == id)
-            return true;
-    return false;
+    return is_among(cut->kept, cut->n_kept, id);
 }
 
-/* Advances `cluster` (which cluster a patch lives in, −1 without) over one cut and says what each patch is
- * then. */
-static void patch_states(uint8_t *state, int32_t *cluster, const struct picture *picture,
-                         const struct picture_cut *cut)
+/* What each patch of the picture is in after the tower. */
+static void tokens_after_tower(int32_t *token, const struct picture *picture, const struct picture_cut *cut)
 {
     int n = picture->rows * picture->cols;
-    memset(state, PATCH_DROPPED, (size_t)n);
-    for (int cell = 0; cell < n; cell++) {
-        if (cluster[cell] < 0)
-            continue;
-        int32_t id = -1 - cluster[cell], next = is_kept(cut, id) ? cluster[cell] : -1;
-        for (int i = 0; i < cut->n_recycled && next < 0; i++)
-            if (cut->recycled[i] == id)
-                next = cut->cluster_of[i];
-        cluster[cell] = next;
-    }
-    for (int i = 0; i < cut->n_recycled; i++) {
-        int cell = cell_of(picture, cut->recycled[i]);
-        if (cell >= 0)
-            cluster[cell] = cut->cluster_of[i];
-    }
     for (int cell = 0; cell < n; cell++)
-        if (cluster[cell] >= 0)
-            state[cell] = PATCH_MERGED;
+        token[cell] = cell < cut->n_group_of && cut->group_of[cell] >= 0 ? -1 - cut->group_of[cell] : DROPPED;
     for (int i = 0; i < cut->n_kept; i++) {
         int cell = cell_of(picture, cut->kept[i]);
         if (cell >= 0)
-            state[cell] = PATCH_OWN;
+            token[cell] = cut->kept[i];
+    }
+}
+
+/* Advances what each patch is in over one cut. */
+static void tokens_advance(int32_t *token, const struct picture *picture, const struct picture_cut *cut)
+{
+    int n = picture->rows * picture->cols;
+    if (cut->tower) {
+        tokens_after_tower(token, picture, cut);
+        return;
+    }
+    for (int cell = 0; cell < n; cell++) {
+        int32_t id = token[cell], next = DROPPED;
+        if (id < 0 && id != DROPPED && is_kept(cut, id))
+            next = id;
+        for (int i = 0; i < cut->n_recycled && next == DROPPED && id < 0; i++)
+            if (cut->recycled[i] == id)
+                next = -1 - cut->cluster_of[i];
+        token[cell] = next;
+    }
+    for (int i = cut->n_recycled - 1; i >= 0; i--) { /* of several clusters the first */
+        int cell = cell_of(picture, cut->recycled[i]);
+        if (cell >= 0)
+            token[cell] = -1 - cut->cluster_of[i];
+    }
+    for (int i = 0; i < cut->n_kept; i++) {
+        int cell = cell_of(picture, cut->kept[i]);
+        if (cell >= 0)
+            token[cell] = cut->kept[i];
     }
 }
 
@@ -122,6 +190,14 @@ static enum status panel_image(struct image *out, const struct picture *picture,
     return status;
 }
 
+static struct box box_of(struct box panel, const struct picture *picture, int cell)
+{
+    int row = cell / picture->cols, col = cell % picture->cols;
+    int x = col * panel.width / picture->cols, y = row * panel.height / picture->rows;
+    return (struct box){panel.x + x, panel.y + y, (col + 1) * panel.width / picture->cols - x,
+                        (row + 1) * panel.height / picture->rows - y};
+}
+
 static int compare_floats(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
@@ -130,7 +206,7 @@ static int compare_floats(const void *a, const void *b)
 
 /* Attention is heavy-tailed: the scale ends at the 99th percentile and goes with the square root. */
 static enum status draw_priority(struct image *sheet, struct box panel, const struct image *image,
-                                 const struct picture *picture, const struct picture_cut *cut, int patch,
+                                 const struct picture *picture, const struct picture_cut *cut,
                                  struct error *err)
 {
     int n = cut->n_score;
@@ -147,29 +223,94 @@ static enum status draw_priority(struct image *sheet, struct box panel, const st
         if (cell < 0)
             continue;
         double t = high > low ? (cut->score[token] - low) / (high - low) : 0;
-        struct box at = {panel.x + cell % picture->cols * patch, panel.y + cell / picture->cols * patch,
-                         patch, patch};
-        draw_grey(sheet, at, draw_heat(sqrt(t > 0 ? t : 0)), 0.8);
+        draw_grey(sheet, box_of(panel, picture, cell), draw_heat(sqrt(t > 0 ? t : 0)), 0.8);
     }
     return OK;
 }
 
-static void draw_patches(struct image *sheet, struct box panel, const struct image *image,
-                         const struct picture *picture, const uint8_t *state, int patch)
+struct member {
+    int32_t token, cell;
+};
+
+static int compare_members(const void *a, const void *b)
 {
-    draw_paste(sheet, panel.x, panel.y, image);
-    for (int cell = 0; cell < picture->rows * picture->cols; cell++) {
-        struct box at = {panel.x + cell % picture->cols * patch, panel.y + cell / picture->cols * patch,
-                         patch, patch};
-        if (state[cell] == PATCH_OWN)
-            continue;
-        if (state[cell] == PATCH_MERGED) {
-            draw_grey(sheet, at, 0xffd9b0, 0.62);
-            draw_frame(sheet, at, 1, MERGED);
-        } else {
-            draw_grey(sheet, at, 0xe3e7ed, 0.86);
+    const struct member *x = a, *y = b;
+    if (x->token != y->token)
+        return x->token < y->token ? -1 : 1;
+    return (x->cell > y->cell) - (x->cell < y->cell);
+}
+
+/* Mean colour of the patches of members [n]. */
+static uint32_t mean_colour(const struct image *image, const struct picture *picture,
+                            const struct member *members, size_t n)
+{
+    uint64_t sum[3] = {0}, n_pixels = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct box at = box_of((struct box){0, 0, image->width, image->height}, picture, members[i].cell);
+        for (int y = at.y; y < at.y + at.height; y++)
+            for (int x = at.x; x < at.x + at.width; x++, n_pixels++)
+                for (size_t c = 0; c < 3; c++)
+                    sum[c] += image->rgb[((size_t)y * (size_t)image->width + (size_t)x) * 3 + c];
+    }
+    n_pixels = n_pixels > 0 ? n_pixels : 1;
+    return (uint32_t)(sum[0] / n_pixels << 16 | sum[1] / n_pixels << 8 | sum[2] / n_pixels);
+}
+
+/* Every cluster's patches in its mean colour. */
+static enum status draw_clusters(struct image *sheet, struct box panel, const struct image *image,
+                                 const struct picture *picture, const int32_t *token, struct error *err)
+{
+    size_t n = (size_t)(picture->rows * picture->cols), n_members = 0;
+    struct member *members = memory_alloc(n, sizeof *members);
+    if (members == NULL)
+        return memory_failed(err, "patches", n * sizeof *members);
+    for (size_t cell = 0; cell < n; cell++)
+        if (token[cell] < 0 && token[cell] != DROPPED)
+            members[n_members++] = (struct member){token[cell], (int32_t)cell};
+    qsort(members, n_members, sizeof *members, compare_members);
+    for (size_t first = 0, end; first < n_members; first = end) {
+        for (end = first + 1; end < n_members && members[end].token == members[first].token;)
+            end++;
+        uint32_t colour = mean_colour(image, picture, members + first, end - first);
+        for (size_t i = first; i < end; i++) {
+            draw_tint(sheet, box_of(panel, picture, members[i].cell), colour, 1);
+            draw_tint(sheet, box_of(panel, picture, members[i].cell), 0xffd9b0, 0.18);
         }
     }
+    free(members);
+    return OK;
+}
+
+/* Lines between a merged patch and neighbours that are not in the same token. */
+static void draw_outlines(struct image *sheet, struct box panel, const struct picture *picture,
+                          const int32_t *token)
+{
+    for (int cell = 0; cell < picture->rows * picture->cols; cell++) {
+        if (token[cell] >= 0 || token[cell] == DROPPED)
+            continue;
+        int row = cell / picture->cols, col = cell % picture->cols;
+        struct box at = box_of(panel, picture, cell);
+        if (row == 0 || token[cell - picture->cols] != token[cell])
+            draw_fill(sheet, (struct box){at.x, at.y, at.width, 1}, MERGED);
+        if (col == 0 || token[cell - 1] != token[cell])
+            draw_fill(sheet, (struct box){at.x, at.y, 1, at.height}, MERGED);
+        if (row == picture->rows - 1 || token[cell + picture->cols] != token[cell])
+            draw_fill(sheet, (struct box){at.x, at.y + at.height - 1, at.width, 1}, MERGED);
+        if (col == picture->cols - 1 || token[cell + 1] != token[cell])
+            draw_fill(sheet, (struct box){at.x + at.width - 1, at.y, 1, at.height}, MERGED);
+    }
+}
+
+static enum status draw_patches(struct image *sheet, struct box panel, const struct image *image,
+                                const struct picture *picture, const int32_t *token, struct error *err)
+{
+    draw_paste(sheet, panel.x, panel.y, image);
+    for (int cell = 0; cell < picture->rows * picture->cols; cell++)
+        if (token[cell] == DROPPED)
+            draw_grey(sheet, box_of(panel, picture, cell), 0xe3e7ed, 0.86);
+    TRY(draw_clusters(sheet, panel, image, picture, token, err));
+    draw_outlines(sheet, panel, picture, token);
+    return OK;
 }
 
 static void draw_caption(struct image *sheet, struct box panel, const char *head, const char *note)
@@ -180,35 +321,84 @@ static void draw_caption(struct image *sheet, struct box panel, const char *head
         draw_text(sheet, panel.x, y + CAPTION_HEIGHT + 10, NOTE_HEIGHT, SOFT, note, panel.width);
 }
 
-static void layer_name(char *out, size_t size, int layer)
+static void cut_name(char *out, size_t size, const struct picture_cut *cut)
 {
-    if (layer < 0)
+    if (cut->tower)
+        snprintf(out, size, "vision tower");
+    else if (cut->layer < 0)
         snprintf(out, size, "at input");
     else
-        snprintf(out, size, "layer %d", layer);
+        snprintf(out, size, "layer %d", cut->layer);
 }
 
+/* Different tokens that went into clusters. */
+static int count_merged(const struct picture_cut *cut)
+{
+    int n = 0;
+    for (int i = 0; cut->tower && i < cut->n_group_of; i++)
+        n += cut->group_of[i] >= 0 && !is_among(cut->kept, cut->n_kept, i);
+    for (int i = 0; !cut->tower && i < cut->n_recycled; i++)
+        n += !is_among(cut->recycled, i, cut->recycled[i]);
+    return n;
+}
+
+static void cut_note(char *out, size_t size, const struct picture_cut *cut)
+{
+    int n_merged = cut->n_out - cut->n_kept;
+    if (n_merged > 0 && cut->n_kept > 0)
+        snprintf(out, size, "%d + %d merged of %d", cut->n_kept, n_merged, count_merged(cut));
+    else if (n_merged > 0)
+        snprintf(out, size, "%d merged of %d", n_merged, count_merged(cut));
+    else
+        snprintf(out, size, "%d kept", cut->n_kept);
+}
+
+/* A whole number of pixels a patch, but for a resized picture, whose square is one whatever its grid. */
 static int patch_pixels(const struct picture *picture)
 {
     int longer = picture->rows > picture->cols ? picture->rows : picture->cols;
     return longer > PANEL_SIDE / 3 ? 3 : PANEL_SIDE / longer;
 }
 
-static enum status draw_row(struct image *sheet, int top, int n_columns, const struct picture *picture,
-                            struct error *err)
+static int panel_width(const struct picture *picture)
 {
-    int patch = patch_pixels(picture), width = picture->cols * patch, height = picture->rows * patch;
+    return picture->resized ? PANEL_SIDE : picture->cols * patch_pixels(picture);
+}
+
+static int panel_height(const struct picture *picture)
+{
+    return picture->resized ? PANEL_SIDE : picture->rows * patch_pixels(picture);
+}
+
+/* Panels of a row. */
+struct columns {
+    int n;
+    bool priority; /* some row has a priority map */
+};
+
+/* The first cut that scored every visual token; NULL without. */
+static const struct picture_cut *first_scored(const struct picture *picture)
+{
+    for (int i = 0; i < picture->n_cuts; i++)
+        if (picture->cuts[i].score != NULL && picture->cuts[i].n_score == picture->n_visual)
+            return &picture->cuts[i];
+    return NULL;
+}
+
+static enum status draw_row(struct image *sheet, int top, struct columns columns,
+                            const struct picture *picture, struct error *err)
+{
+    int width = panel_width(picture), height = panel_height(picture);
     int n_cells = picture->rows * picture->cols;
     struct image image = {0};
-    uint8_t *state = memory_zero((size_t)n_cells, sizeof *state);
-    int32_t *cluster = memory_alloc((size_t)n_cells, sizeof *cluster);
+    int32_t *token = memory_alloc((size_t)n_cells, sizeof *token);
     enum status status = OK;
-    if (state == NULL || cluster == NULL) {
-        status = memory_failed(err, "patches", (size_t)n_cells * sizeof *cluster);
+    if (token == NULL) {
+        status = memory_failed(err, "patches", (size_t)n_cells * sizeof *token);
         goto exit;
     }
-    for (int i = 0; i < n_cells; i++)
-        cluster[i] = -1;
+    for (int i = 0; i < n_cells; i++) /* a resized picture's patches are merged ones of the picture */
+        token[i] = picture->resized ? -1 - i : i;
     TRY_GOTO(status, panel_image(&image, picture, width, height, err));
 
     char head[160], note[160];
@@ -230,55 +420,55 @@ static enum status draw_row(struct image *sheet, int top, int n_columns, const s
     snprintf(note, sizeof note, "%d visual tokens", picture->n_visual);
     draw_caption(sheet, panel, "image", note);
 
-    panel.x += width + GAP;
-    const struct picture_cut *scored = NULL;
-    for (int i = 0; i < picture->n_cuts && scored == NULL; i++)
-        if (picture->cuts[i].n_score == picture->n_visual && picture->cuts[i].score != NULL)
-            scored = &picture->cuts[i];
+    const struct picture_cut *scored = first_scored(picture);
+    if (columns.priority)
+        panel.x += width + GAP;
     if (scored != NULL) {
-        TRY_GOTO(status, draw_priority(sheet, panel, &image, picture, scored, patch, err));
-        layer_name(note, sizeof note, scored->layer);
+        TRY_GOTO(status, draw_priority(sheet, panel, &image, picture, scored, err));
+        cut_name(note, sizeof note, scored);
         draw_caption(sheet, panel, "priority", note);
-    } else {
+    } else if (columns.priority) {
         draw_fill(sheet, panel, ABSENT);
         draw_caption(sheet, panel, "priority", "no scores");
     }
 
-    /* The first cuts and always the last one. */
-    int shown = 2;
-    for (int i = 0; i < picture->n_cuts; i++) {
-        const struct picture_cut *cut = &picture->cuts[i];
-        patch_states(state, cluster, picture, cut);
-        if (shown == n_columns - 1 && i < picture->n_cuts - 1)
-            continue;
+    int shown = 1 + columns.priority;
+    if (picture->resized) {
         panel.x += width + GAP;
-        draw_patches(sheet, panel, &image, picture, state, patch);
-        layer_name(head, sizeof head, cut->layer);
-        size_t used = strlen(head);
-        snprintf(head + used, sizeof head - used, ": %d\xe2\x86\x92%d", cut->n_in,
-                 cut->n_kept + cut->n_clusters);
-        if (cut->n_clusters > 0)
-            snprintf(note, sizeof note, "%d + %d clusters of %d", cut->n_kept, cut->n_clusters,
-                     cut->n_recycled);
-        else
-            snprintf(note, sizeof note, "%d kept", cut->n_kept);
+        TRY_GOTO(status, draw_patches(sheet, panel, &image, picture, token, err));
+        snprintf(head, sizeof head, "resized: %d\xe2\x86\x92%d", picture->n_visual, n_cells);
+        snprintf(note, sizeof note, "%d \xc3\x97 %d patches", picture->rows, picture->cols);
         draw_caption(sheet, panel, head, note);
         shown++;
     }
-    if (picture->n_cuts == 0)
+    /* The first cuts and always the last one. */
+    for (int i = 0; i < picture->n_cuts; i++) {
+        const struct picture_cut *cut = &picture->cuts[i];
+        tokens_advance(token, picture, cut);
+        if (shown == columns.n - 1 && i < picture->n_cuts - 1)
+            continue;
+        panel.x += width + GAP;
+        TRY_GOTO(status, draw_patches(sheet, panel, &image, picture, token, err));
+        cut_name(head, sizeof head, cut);
+        size_t used = strlen(head);
+        snprintf(head + used, sizeof head - used, ": %d\xe2\x86\x92%d", cut->n_in, cut->n_out);
+        cut_note(note, sizeof note, cut);
+        draw_caption(sheet, panel, head, note);
+        shown++;
+    }
+    if (picture->n_cuts == 0 && !picture->resized)
         draw_text(sheet, panel.x + width + GAP, panel.y + height / 2, CAPTION_HEIGHT, SOFT, "nothing was cut",
                   0);
 exit:
-    free(state);
-    free(cluster);
+    free(token);
     image_free(&image);
     return status;
 }
 
 static int row_height(const struct picture *picture)
 {
-    return CAPTION_HEIGHT + 12 + QUESTION_HEIGHT + 18 + picture->rows * patch_pixels(picture) + 10 +
-           CAPTION_HEIGHT + 10 + NOTE_HEIGHT + 34;
+    return CAPTION_HEIGHT + 12 + QUESTION_HEIGHT + 18 + panel_height(picture) + 10 + CAPTION_HEIGHT + 10 +
+           NOTE_HEIGHT + 34;
 }
 
 static void draw_legend(struct image *sheet, int x, int y)
@@ -286,8 +476,8 @@ static void draw_legend(struct image *sheet, int x, int y)
     static const struct {
         uint32_t fill, frame;
         const char *text;
-    } rows[] = {{0x2f7fd1, 0x2f7fd1, "in colour: own token"},
-                {0xe9c8a4, MERGED, "recycled into a merged token"},
+    } rows[] = {{0x2f7fd1, 0x2f7fd1, "own token"},
+                {0xe9c8a4, MERGED, "merged: mean colour"},
                 {0xe3e7ed, 0xe3e7ed, "dropped"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct box box = {x, y - 2, 20, 20};
@@ -311,16 +501,22 @@ enum status survivors_draw(struct image *out, const struct picture *pictures, in
         if (pictures[i].image.rgb == NULL)
             return fail(err, BAD_INPUT,
                         "a sample was asked without an image (control no-image): there is nothing to draw");
-    int columns = 3, panel = 0, height = MARGIN + TITLE_HEIGHT + 44;
+    struct columns columns = {.n = 2};
+    for (int i = 0; i < n; i++)
+        columns.priority = columns.priority || first_scored(&pictures[i]) != NULL;
+    int panel = 0, height = MARGIN + TITLE_HEIGHT + 44;
     for (int i = 0; i < n; i++) {
-        int cuts = pictures[i].n_cuts < SHEET_CUTS_MAX ? pictures[i].n_cuts : SHEET_CUTS_MAX;
-        int width = pictures[i].cols * patch_pixels(&pictures[i]);
-        columns = 2 + cuts > columns ? 2 + cuts : columns;
+        int cuts = pictures[i].n_cuts + pictures[i].resized < SHEET_CUTS_MAX
+                       ? pictures[i].n_cuts + pictures[i].resized
+                       : SHEET_CUTS_MAX;
+        int width = panel_width(&pictures[i]);
+        cuts += 1 + columns.priority;
+        columns.n = cuts > columns.n ? cuts : columns.n;
         panel = width > panel ? width : panel;
         height += row_height(&pictures[i]);
     }
     height += NOTE_HEIGHT + MARGIN;
-    int width = 2 * MARGIN + columns * panel + (columns - 1) * GAP;
+    int width = 2 * MARGIN + columns.n * panel + (columns.n - 1) * GAP;
     TRY(image_new(out, width, height, (const uint8_t[3]){255, 255, 255}, err));
     draw_text(out, MARGIN, MARGIN, TITLE_HEIGHT, INK, title, width - 2 * MARGIN);
     draw_fill(out, (struct box){MARGIN, MARGIN + TITLE_HEIGHT + 18, width - 2 * MARGIN, 2}, 0xd5dbe3);

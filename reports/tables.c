@@ -234,6 +234,23 @@ static void add_main_row(struct buffer *out, const struct arm *arm, const struct
     text_add(out, " |\n");
 }
 
+/* A line of its own before the methods and before the controls of each budget. */
+static void add_group_row(struct buffer *out, const struct arm *arm, const struct arm *before,
+                          const struct report *report)
+{
+    const char *budget = arm->members[0]->budget;
+    if (budget[0] == '\0' && strcmp(arm->members[0]->method, report->baseline) == 0)
+        return;
+    if (before != NULL && strcmp(before->members[0]->budget, budget) == 0 &&
+        strcmp(before->members[0]->method, report->baseline) != 0 &&
+        arm_is_chance(before) == arm_is_chance(arm))
+        return;
+    text_add(out, "| *");
+    text_markdown(out, budget[0] != '\0' ? budget : "no budget");
+    text_add(out, "%s: %s* | | | | | | | | | | | | |\n", budget[0] != '\0' ? " tokens" : "",
+             arm_is_chance(arm) ? "controls" : "methods");
+}
+
 /* Arms that another benchmark of the same model has, and this one lacks. */
 static void add_missing_rows(struct buffer *out, int panel, const struct report *report)
 {
@@ -283,12 +300,15 @@ enum status section_main(struct buffer *out, struct report *report, struct error
             " [95 %%] | Holm p | \xce\x94 to its random [95 %%] | tokens in / out | visual tokens by layer | "
             "FLOPs (of dense) | prefill / TTFT, ms | KV live | same answers | badges |\n"
             "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|---|\n");
+        const struct arm *before = NULL;
         for (int i = 0; i < report->arms.n; i++) {
             const struct arm *arm = &report->arms.arms[i];
             if (arm->panel != p || arm_is_control_image(arm))
                 continue;
+            add_group_row(out, arm, before, report);
             add_main_row(out, arm, report);
             seen |= arm->badges;
+            before = arm;
         }
         add_missing_rows(out, p, report);
         text_add(out, "\n");

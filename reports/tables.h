@@ -24,7 +24,7 @@ enum status section_sensitivity(struct buffer *out, struct report *report, struc
 enum status section_controls(struct buffer *out, struct report *report, struct error *err);
 enum status section_paper(struct buffer *out, struct report *report, struct error *err);
 enum status section_provenance(struct buffer *out, struct report *report, struct error *err);
-/* In figure.c and pictures.c. */
+/* In curves.c, figure.c and pictures.c. */
 enum status section_tradeoff(struct buffer *out, struct report *report, struct error *err);
 enum status section_fig6(struct buffer *out, struct report *report, struct error *err);
 enum status section_pictures(struct buffer *out, struct report *report, struct error *err);

@@ -191,14 +191,83 @@ static bool ids_valid(const int32_t *ids, int n, int n_visual, int n_clusters)
     return true;
 }
 
+/* Clusters are numbered within the cut or through all cuts: told by whether they fit. Afterwards within it.
+ */
+static enum status read_clusters(struct picture_cut *cut, int n_clusters, const struct trace_view *trace,
+                                 hid_t at, struct error *err)
+{
+    int n;
+    TRY(read_ints(&cut->cluster_of, &n, trace, at, "cluster_of", err));
+    if (n != cut->n_recycled)
+        return fail(err, BAD_INPUT, "%s: a cut has %d recycled tokens, but clusters for %d", trace->path,
+                    cut->n_recycled, n);
+    int first = 0;
+    for (int i = 0; i < n; i++)
+        if (cut->cluster_of[i] >= cut->n_clusters)
+            first = n_clusters;
+    for (int i = 0; i < n; i++) {
+        if (cut->cluster_of[i] < first || cut->cluster_of[i] - first >= cut->n_clusters)
+            return fail(err, BAD_INPUT, "%s: a cut after layer %d names a cluster that does not exist",
+                        trace->path, cut->layer);
+        cut->cluster_of[i] -= first;
+    }
+    return OK;
+}
+
+static bool is_tower(hid_t at)
+{
+    if (H5Aexists(at, "site") <= 0)
+        return false;
+    char *site = hdf5_text_attribute(at, "site");
+    bool tower = site != NULL && strcmp(site, "vision") == 0;
+    free(site);
+    return tower;
+}
+
+/* The tower's cuts are one: the last one, which says where each patch went. The others only count clusters.
+ */
+static enum status end_tower_cut(struct picture *out, const struct trace_view *trace, hid_t at,
+                                 struct error *err)
+{
+    struct picture_cut *cut = &out->cuts[out->n_cuts - 1];
+    int image = 0, n_cells = out->rows * out->cols;
+    bool other = hdf5_int_attribute(&image, at, "image") && image > 0;
+    TRY(read_ints(&cut->group_of, &cut->n_group_of, trace, at, "group_of", err));
+    if (other || cut->n_group_of == 0) {
+        picture_cut_free(cut);
+        out->n_cuts--;
+        return OK;
+    }
+    if (cut->n_group_of != n_cells)
+        return fail(err, BAD_INPUT, "%s: `group_of`: expected one of %d patches each, found %d", trace->path,
+                    n_cells, cut->n_group_of);
+    for (int i = 0; i < n_cells; i++)
+        if (cut->group_of[i] < -1 || cut->group_of[i] > LIMIT_SEQUENCE)
+            return fail(err, BAD_INPUT, "%s: `group_of` names a token that does not exist", trace->path);
+    cut->layer = -1;
+    cut->tower = true;
+    cut->n_in = n_cells;
+    int n_kept = 0; /* clusters of earlier layers of the tower stand in group_of */
+    for (int i = 0; i < cut->n_kept; i++)
+        if (cut->kept[i] >= 0)
+            cut->kept[n_kept++] = cut->kept[i];
+    cut->n_kept = n_kept;
+    return OK;
+}
+
 static enum status read_cut(struct picture *out, int *n_clusters, int n_in, const struct trace_view *trace,
                             hid_t at, struct error *err)
 {
     struct picture_cut *cut = &out->cuts[out->n_cuts++];
-    int32_t *centres = NULL;
-    int n_cluster_of = 0;
+    int in_place = 0, keep_class = 0;
+    *cut = (struct picture_cut){0};
     if (!hdf5_int_attribute(&cut->layer, at, "layer"))
         return fail(err, BAD_INPUT, "%s: a cut lacks its attribute `layer`", trace->path);
+    bool tower = is_tower(at);
+    if (H5Aexists(at, "in_place") > 0 && !hdf5_int_attribute(&in_place, at, "in_place"))
+        return fail(err, BAD_INPUT, "%s: attribute `in_place`: expected an integer", trace->path);
+    if (H5Aexists(at, "keep_class") > 0 && !hdf5_int_attribute(&keep_class, at, "keep_class"))
+        return fail(err, BAD_INPUT, "%s: attribute `keep_class`: expected an integer", trace->path);
     hsize_t shape[1];
     void *score;
     TRY(read_array(&score, shape, trace, at, "score", 1, H5T_NATIVE_FLOAT, LIMIT_SEQUENCE, err));
@@ -207,35 +276,28 @@ static enum status read_cut(struct picture *out, int *n_clusters, int n_in, cons
     for (int i = 0; i < cut->n_score; i++)
         if (!isfinite(cut->score[i]))
             cut->score[i] = 0;
-    if (out->n_cuts == 1 && cut->n_score > out->n_visual)
+    if (out->n_cuts == 1 && !tower && cut->n_score > out->n_visual)
         out->n_visual = cut->n_score; /* separators: more tokens than grid cells */
     TRY(read_ints(&cut->kept, &cut->n_kept, trace, at, "kept", err));
     TRY(read_ints(&cut->recycled, &cut->n_recycled, trace, at, "recycled", err));
-    TRY(read_ints(&cut->cluster_of, &n_cluster_of, trace, at, "cluster_of", err));
+    int32_t *centres;
     TRY(read_ints(&centres, &cut->n_clusters, trace, at, "centres", err));
-    free(centres); /* only how many there are matters to a picture */
-    if (n_cluster_of != cut->n_recycled)
-        return fail(err, BAD_INPUT, "%s: a cut has %d recycled tokens, but clusters for %d", trace->path,
-                    cut->n_recycled, n_cluster_of);
-    if (!ids_valid(cut->kept, cut->n_kept, out->n_visual, *n_clusters) ||
-        !ids_valid(cut->recycled, cut->n_recycled, out->n_visual, *n_clusters))
-        return fail(err, BAD_INPUT, "%s: a cut after layer %d names a token that does not exist", trace->path,
-                    cut->layer);
-    /* Numbered within the cut or through all cuts: told by whether they fit. */
-    int base = *n_clusters;
-    for (int i = 0; i < cut->n_recycled; i++)
-        if (cut->cluster_of[i] >= cut->n_clusters)
-            base = 0;
-    for (int i = 0; i < cut->n_recycled; i++) {
-        if (cut->cluster_of[i] < 0 || cut->cluster_of[i] > *n_clusters + cut->n_clusters)
-            return fail(err, BAD_INPUT, "%s: a cut after layer %d names a cluster that does not exist",
-                        trace->path, cut->layer);
-        cut->cluster_of[i] += base;
-    }
-    *n_clusters += cut->n_clusters;
-
+    enum status status = read_clusters(cut, *n_clusters, trace, at, err);
+    if (status == OK && (!ids_valid(cut->kept, cut->n_kept, out->n_visual, *n_clusters) ||
+                         !ids_valid(cut->recycled, cut->n_recycled, out->n_visual, *n_clusters) ||
+                         !ids_valid(centres, cut->n_clusters, out->n_visual, *n_clusters)))
+        status = fail(err, BAD_INPUT, "%s: a cut after layer %d names a token that does not exist",
+                      trace->path, cut->layer);
+    if (status == OK)
+        status = picture_cut_number(cut, n_clusters,
+                                    &(struct picture_centres){.centres = centres,
+                                                              .in_place = in_place != 0,
+                                                              .keep_class = keep_class != 0},
+                                    err);
+    free(centres);
+    TRY(status);
     cut->n_in = cut->n_score > 0 ? cut->n_score : n_in;
-    return OK;
+    return tower ? end_tower_cut(out, trace, at, err) : OK;
 }
 
 static enum status read_image(struct picture *out, const struct trace_view *trace, hid_t at,
@@ -277,6 +339,9 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     TRY(read_ints(&counts, &n_counts, trace, at, "visual_count", err));
     out->n_visual = n_counts > 0 ? counts[0] : 0;
     free(counts);
+    int n_uncut;
+    bool has_uncut = H5Aexists(at, "visual") > 0 && hdf5_int_attribute(&n_uncut, at, "visual") &&
+                     n_uncut > 0 && n_uncut <= LIMIT_SEQUENCE;
 
     char *method = hdf5_text_attribute(cell, "method"), *mode = hdf5_text_attribute(cell, "image_mode");
     if (method == NULL || mode == NULL) {
@@ -291,6 +356,11 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     if (H5Lexists(at, "image", H5P_DEFAULT) == 0)
         return OK; /* a sample asked without one: nothing to draw */
     TRY(read_image(out, trace, at, err));
+    if (has_uncut) {
+        int n_cells = out->rows * out->cols;
+        out->n_visual = n_uncut;
+        out->resized = n_cells != n_uncut && n_cells != n_uncut - 1 && n_cells < n_uncut;
+    }
     if (!hdf5_has(at, "cuts"))
         return OK;
     hid_t cuts = H5Gopen2(at, "cuts", H5P_DEFAULT);
@@ -314,7 +384,8 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
             n_in = out->n_visual = n > out->n_visual ? n : out->n_visual;
         }
         status = read_cut(out, &n_clusters, n_in, trace, cut, err);
-        n_in = out->cuts[i].n_kept + out->cuts[i].n_clusters;
+        if (out->n_cuts > 0)
+            n_in = out->cuts[out->n_cuts - 1].n_out;
         H5Gclose(cut);
     }
     H5Gclose(cuts);

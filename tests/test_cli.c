@@ -32,7 +32,7 @@ static int run(char *output, size_t size, const char *arguments)
 
 static void assert_run(const char *arguments, int status, const char *part)
 {
-    char output[65536];
+    static char output[1 << 19]; /* a plan of all cells is long */
     int got = run(output, sizeof output, arguments);
     if (got != status || strstr(output, part) == NULL)
         fail_msg("winnow %s: status %d, expected %d; '%s' should say '%s'", arguments, got, status, output,
@@ -84,6 +84,32 @@ static void test_lists_come_from_the_tables(void **state)
     assert_run("list methods --markdown", 2, "params and schedules");
     assert_run("list params tome --json --markdown", 2, "one of them");
     assert_run("list grids default", 2, "one operand too many");
+}
+
+/* Every built-in grid can be planned; what the miniature's few layers cannot reach is listed with its reason.
+ */
+static void test_built_in_grids_are_planned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int status;
+        const char *text;
+    } grids[] = {{"default", 0, "samples to run"},
+                 {"full", 1, "infeasible: method sparsevlm cannot reach"},
+                 {"table1", 0, "samples to run"},
+                 {"table4", 0, "samples to run"},
+                 {"raters", 0, "samples to run"},
+                 {"lambda", 0, "samples to run"},
+                 {"tau-theta", 0, "samples to run"},
+                 {"positions", 0, "samples to run"},
+                 {"budgets", 1, "infeasible: method pdrop cannot reach"}};
+    for (unsigned i = 0; i < sizeof grids / sizeof *grids; i++) {
+        char arguments[64];
+        snprintf(arguments, sizeof arguments, "sweep %s --plan", grids[i].name);
+        assert_run(arguments, grids[i].status, grids[i].text);
+        assert_run("list grids", 0, grids[i].name);
+    }
 }
 
 static void test_bad_command_lines(void **state)
@@ -179,6 +205,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_help_and_version),
                                        cmocka_unit_test(test_lists_come_from_the_tables),
+                                       cmocka_unit_test(test_built_in_grids_are_planned),
                                        cmocka_unit_test(test_bad_command_lines),
                                        cmocka_unit_test(test_plan_of_a_known_geometry_needs_no_run),
                                        cmocka_unit_test(test_broken_checkpoints),

@@ -68,7 +68,7 @@ static void must(enum status status, const struct error *err)
 #define INTS(...)   ((int32_t[]){__VA_ARGS__})
 #define FLOATS(...) ((float[]){__VA_ARGS__})
 
-enum { N_CUTS = 5, DECODER_CUT = 3 };
+enum { N_CUTS = 6, DECODER_CUT = 3 };
 
 static struct cut_record records[N_CUTS] = {
     /* ToMe: 1 and 3 go into 2 and 0, which stay where they are; 5 goes into 0 too */
@@ -140,7 +140,26 @@ static struct cut_record records[N_CUTS] = {
      .rank = 4,
      .score = FLOATS(.5F, .1F, .4F, .3F, .2F, .0F, .7F)},
     /* nothing enters, nothing leaves */
-    {.site = SITE_DECODER, .image = -1, .layer = 6, .n_raters = -1, .rank = -1}};
+    {.site = SITE_DECODER, .image = -1, .layer = 6, .n_raters = -1, .rank = -1},
+    /* VisionZip: the class token goes on before the kept, the cluster behind them */
+    {.site = SITE_VISION,
+     .image = 0,
+     .layer = 22,
+     .keep_class = true,
+     .n_in = 4,
+     .ids_in = INTS(0, 1, 2, 3),
+     .n_kept = 1,
+     .kept = INTS(3),
+     .n_recycled = 1,
+     .recycled = INTS(1),
+     .cluster_of = INTS(0),
+     .weight = FLOATS(1),
+     .n_clusters = 1,
+     .centres = INTS(0),
+     .own = FLOATS(1),
+     .rank = -1,
+     .n_group_of = 4,
+     .group_of = INTS(2, 2, -1, 1)}};
 
 static struct ledger_layer layers[] = {{.visual_in = 6}};
 
@@ -197,6 +216,7 @@ static void expect_cut(const struct cut_record *found, const struct cut_record *
                             {found->turn, expected->turn},
                             {found->layer, expected->layer},
                             {found->in_place, expected->in_place},
+                            {found->keep_class, expected->keep_class},
                             {found->n_in, expected->n_in},
                             {found->n_kept, expected->n_kept},
                             {found->n_recycled, expected->n_recycled},
@@ -353,11 +373,11 @@ static void a_cell_is_found_by_its_key_or_its_beginning(void **state)
 /* Takes away what was added to the layout. */
 static void make_old(int cut)
 {
-    static const char *const attributes[] = {"site", "image", "turn", "in_place"};
+    static const char *const attributes[] = {"site", "image", "turn", "in_place", "keep_class"};
     char name[100];
     snprintf(name, sizeof name, "/cells/%s/samples/3/cuts/%d", key, cut);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), group = H5Gopen2(file, name, H5P_DEFAULT);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
         assert_true(H5Adelete(group, attributes[i]) >= 0);
     if (H5Lexists(group, "weight", H5P_DEFAULT) > 0)
         H5Ldelete(group, "weight", H5P_DEFAULT);
@@ -498,9 +518,9 @@ static const struct damage damages[] = {
     {"cuts/3", "cluster_of", GONE, .expected = "cluster_of: is missing"},
     {"cuts/3", "ids_in", GONE, .expected = "ids_in: is missing"},
     {"cuts/3", "weight", GONE, .expected = "weight: is missing"},
-    {"cuts", "2", GONE, .expected = "there are 4, but no group 2"},
-    {"cuts", "0", GONE, .expected = "there are 4, but no group 0"},
-    {"cuts", "more", AS_GROUP, .expected = "there are 6, but no group 5"},
+    {"cuts", "2", GONE, .expected = "there are 5, but no group 2"},
+    {"cuts", "0", GONE, .expected = "there are 5, but no group 0"},
+    {"cuts", "more", AS_GROUP, .expected = "there are 7, but no group 6"},
     {"cuts", "1", AS_INTS, 1, {0}, .expected = "no group 1"},
     {"cuts", "1", AS_LINK, .expected = "no group 1"},
     {"", "cuts", GONE, .expected = "has no group `cuts`"},
@@ -536,6 +556,9 @@ static const struct damage damages[] = {
     {"cuts/0", "centres", AS_INTS, 2, {2, 2}, .expected = "centres: token 2 is named twice"},
     {"cuts/0", "in_place", ATTRIBUTE, .values = {2}, .expected = "`in_place`: expected 0 to 1, found 2"},
     {"cuts/3", "centres", AS_INTS, 6, {7, 7, 7, 7, 7, 7}, .expected = "7 tokens enter and 8 leave"},
+    {"cuts/1", "keep_class", ATTRIBUTE, .values = {2}, .expected = "`keep_class`: expected 0 to 1, found 2"},
+    {"cuts/3", "keep_class", ATTRIBUTE, .values = {1}, .expected = "`keep_class`: expected 0 to 0, found 1"},
+    {"cuts/5", "group_of", AS_INTS, 2, {0, 3}, .expected = "group_of: expected values from -1 to 2"},
     {"cuts/1", "group_of", AS_INTS, 2, {0, 2}, .expected = "group_of: expected values from -1 to 1"},
     {"cuts/1", "group_of", AS_INTS, 2, {0, -2}, .expected = "group_of: expected values from -1 to 1"},
     {"cuts/1", "group_of", AS_HUGE, .expected = "group_of: has more than"},

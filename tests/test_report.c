@@ -479,6 +479,64 @@ static void a_damaged_trace_is_a_remark(void **state)
     assert_int_equal(rename(in_folder("away.h5"), in_folder("fake.h5")), 0);
 }
 
+static void expect_list(const int32_t *found, int n, const int32_t *expected, int n_expected)
+{
+    assert_int_equal(n, n_expected);
+    for (int i = 0; i < n; i++)
+        assert_int_equal(found[i], expected[i]);
+}
+
+static int32_t *list_of(const int32_t *values, int n)
+{
+    int32_t *list = malloc(sizeof *list * (size_t)n);
+    assert_non_null(list);
+    memcpy(list, values, sizeof *list * (size_t)n);
+    return list;
+}
+
+/* Clusters have the numbers that the runtime gives them, and a centre that is merged is not kept. */
+static void clusters_of_a_cut_are_numbered_as_the_runtime_does(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    int n_clusters = 5;
+    /* ToMe: cluster 0 stands at 7, cluster 1 at 4, which goes on first */
+    struct picture_cut tome = {.n_kept = 3,
+                               .kept = list_of((const int32_t[]){4, 6, 7}, 3),
+                               .n_recycled = 2,
+                               .recycled = list_of((const int32_t[]){1, 2}, 2),
+                               .cluster_of = list_of((const int32_t[]){0, 1}, 2),
+                               .n_clusters = 2};
+    assert_int_equal(
+        picture_cut_number(&tome, &n_clusters,
+                           &(struct picture_centres){.centres = (const int32_t[]){7, 4}, .in_place = true},
+                           &err),
+        OK);
+    expect_list(tome.kept, tome.n_kept, (const int32_t[]){6}, 1);
+    expect_list(tome.recycled, tome.n_recycled, (const int32_t[]){1, 2, 7, 4}, 4);
+    expect_list(tome.cluster_of, tome.n_recycled, (const int32_t[]){6, 5, 6, 5}, 4);
+    assert_int_equal(tome.n_out, 3);
+    assert_int_equal(n_clusters, 7);
+    picture_cut_free(&tome);
+    /* VisionZip: the class token is the first of the new numbers, clusters follow the kept */
+    struct picture_cut zip = {.n_kept = 1,
+                              .kept = list_of((const int32_t[]){3}, 1),
+                              .n_recycled = 1,
+                              .recycled = list_of((const int32_t[]){1}, 1),
+                              .cluster_of = list_of((const int32_t[]){0}, 1),
+                              .n_clusters = 1};
+    assert_int_equal(
+        picture_cut_number(&zip, &n_clusters,
+                           &(struct picture_centres){.centres = (const int32_t[]){0}, .keep_class = true},
+                           &err),
+        OK);
+    expect_list(zip.recycled, zip.n_recycled, (const int32_t[]){1, 0}, 2);
+    expect_list(zip.cluster_of, zip.n_recycled, (const int32_t[]){8, 8}, 2);
+    assert_int_equal(zip.n_out, 3);
+    assert_int_equal(n_clusters, 9);
+    picture_cut_free(&zip);
+}
+
 static void what_is_missing_comes_with_advice_that_works(void **state)
 {
     (void)state;
@@ -531,6 +589,21 @@ static void hostile_traces_are_refused(void **state)
     assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "1", &err), BAD_INPUT);
     assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "../../k-fastv", &err), BAD_INPUT);
     trace_view_close(trace);
+    /* A tower's cut that does not speak of every patch, or names no token. */
+    for (int n = 15; n <= 16; n++) {
+        int32_t groups[GRID * GRID] = {[3] = -2};
+        make_trace(in_folder("bad.h5"), -1);
+        file = H5Fopen(in_folder("bad.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+        hid_t cut = H5Gopen2(file, "/cells/k-sparse/samples/0/cuts/0", H5P_DEFAULT);
+        put_text(cut, "site", "vision", true);
+        put_ints(cut, "group_of", n, groups);
+        H5Gclose(cut);
+        H5Fclose(file);
+        assert_int_equal(trace_view_open(&trace, in_folder("bad.h5"), &err), OK);
+        assert_int_equal(trace_view_picture(&picture, trace, "k-sparse", "0", &err), BAD_INPUT);
+        assert_non_null(strstr(err.text, "group_of"));
+        trace_view_close(trace);
+    }
     assert_int_equal(file_write(in_folder("text.h5"), "no HDF5", 7, &err), OK);
     assert_int_equal(trace_view_open(&trace, in_folder("text.h5"), &err), BAD_INPUT);
 }
@@ -580,6 +653,7 @@ int main(void)
                                        cmocka_unit_test(a_damaged_trace_is_a_remark),
                                        cmocka_unit_test(what_is_missing_comes_with_advice_that_works),
                                        cmocka_unit_test(hostile_traces_are_refused),
+                                       cmocka_unit_test(clusters_of_a_cut_are_numbered_as_the_runtime_does),
                                        cmocka_unit_test(text_is_clipped_to_the_picture),
                                        cmocka_unit_test(foreign_text_is_made_safe)};
     return cmocka_run_group_tests_name("report", tests, setup, teardown);

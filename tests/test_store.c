@@ -308,6 +308,31 @@ static void a_sample_is_stored_whole_or_not_at_all(void **state)
     assert_true(query("SELECT n FROM cells") == 2);
 }
 
+static void an_older_store_is_migrated_after_a_backup(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char name[4096];
+    struct store *store = open_store();
+    int64_t cell = put_cell(store, "k", NULL);
+    put_sample(store, cell, 2, 60, "A");
+    must(store_close(store, &err), &err);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db, "ALTER TABLE sample DROP COLUMN marked; PRAGMA user_version = 1", NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    must(store_open(&store, path, &err), &err);
+    put_sample(store, cell, 3, 60, "A");
+    must(store_close(store, &err), &err);
+    assert_true(query("SELECT n FROM cells") == 2);
+    assert_true(query("PRAGMA user_version") == 2);
+    assert_true(query("SELECT sum(marked) FROM sample") == 0);
+    snprintf(name, sizeof name, "%s.schema-1.bak", path);
+    assert_int_equal(unlink(name), 0);
+}
+
 static void newer_and_foreign_files_are_refused(void **state)
 {
     (void)state;
@@ -381,6 +406,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_score_over_fewer_rows_is_not_shown, setup, teardown),
         cmocka_unit_test_setup_teardown(states_tell_what_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sample_is_stored_whole_or_not_at_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_older_store_is_migrated_after_a_backup, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_and_foreign_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_cannot_write, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_writer_loses_a_batch_at_most, setup, teardown),

@@ -318,6 +318,72 @@ static void a_bad_model_is_found_before_anything_is_written(void **state)
     assert_int_not_equal(access(in_folder("bad.db"), F_OK), 0);
 }
 
+/* What a sweep traced, a second one replays: equal answers, and logits equal to the last bit. */
+static void traced_cells_are_replayed_by_a_second_sweep(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    static const char *const methods[] = {"sparsevlm", "pdrop", "tome", "visionzip", "pool", "downsample"};
+    enum { METHODS = sizeof methods / sizeof *methods, LIMIT = 4 };
+    struct error err = {0};
+    char text[2048], sql[256];
+    size_t used = (size_t)snprintf(text, sizeof text,
+                                   "name: t\ndata: %s/twins\nbenchmarks: [{name: mini-gqa, limit: %d}]\n"
+                                   "trace: {samples: all, keep: cuts}\nmethods:\n",
+                                   folder, LIMIT);
+    for (int i = 0; i < METHODS; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "  - {name: %s, params: {budget: 64}}\n",
+                                 methods[i]);
+    must(sweep(text, "traced.db", &err), OK, &err);
+    /* What happened before layer 0, the tower included, adds up; its own patches are those of the map. */
+    expect("traced.db",
+           "SELECT count(*) FROM layers WHERE layer = -1 AND visual_in = 576 AND visual_out = 64"
+           " AND kept + clusters = visual_out AND kept + recycled + dropped = visual_in",
+           4 * LIMIT);
+    expect("traced.db",
+           "SELECT count(*) FROM layers WHERE kept + clusters <> visual_out AND kept > 0"
+           " OR kept + recycled + dropped NOT IN (0, visual_in)",
+           0);
+    expect(
+        "traced.db",
+        "SELECT max(abs(r - k)) FROM (SELECT key, avg(kept) AS k FROM layers WHERE layer = -1 GROUP BY key)"
+        " JOIN (SELECT key, sum(rate) AS r FROM keep_map WHERE layer = -1 GROUP BY key) USING (key)",
+        0);
+
+    used = (size_t)snprintf(text, sizeof text,
+                            "name: t\ndata: %s/twins\nbenchmarks: [{name: mini-gqa, limit: %d}]\nmethods:\n",
+                            folder, LIMIT);
+    sqlite3 *db;
+    must(store_open_reader(&db, in_folder("traced.db"), &err), OK, &err);
+    sqlite3_stmt *s;
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT key FROM cells", -1, &s, NULL), SQLITE_OK);
+    while (sqlite3_step(s) == SQLITE_ROW)
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "  - {name: replay, params: {file: %s/traced.h5, cell: %s}}\n", folder,
+                                 (const char *)sqlite3_column_text(s, 0));
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    must(sweep(text, "replayed.db", &err), OK, &err);
+    snprintf(sql, sizeof sql, "ATTACH '%s/traced.db' AS traced", folder);
+    must(store_open_reader(&db, in_folder("replayed.db"), &err), OK, &err);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(db,
+                           "SELECT count(*), sum(a.answer IS b.answer AND a.tokens_in = b.tokens_in"
+                           "  AND a.kv_bytes_live = b.kv_bytes_live AND a.yes_prob IS b.yes_prob)"
+                           " FROM samples a JOIN cells c ON c.key = a.key"
+                           " JOIN traced.samples b ON b.key = json_extract(c.params, '$.cell')"
+                           "  AND b.sample_id = a.sample_id WHERE a.error IS NULL",
+                           -1, &s, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(s, 0), METHODS * LIMIT);
+    assert_int_equal(sqlite3_column_int(s, 1), METHODS * LIMIT);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +395,7 @@ int main(void)
         cmocka_unit_test(one_benchmark_named_twice_keeps_the_larger_limit),
         cmocka_unit_test(a_file_in_the_traces_place_is_refused_before_anything_is_written),
         cmocka_unit_test(a_bad_model_is_found_before_anything_is_written),
+        cmocka_unit_test(traced_cells_are_replayed_by_a_second_sweep),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
