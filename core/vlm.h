@@ -166,7 +166,7 @@ struct cut_record {
     int layer, n_in; /* decoder layer, −1 before layer 0, or the vision layer */
     bool in_place; /* a cluster replaces its centre, which is among the kept (ToMe); else clusters follow the
                       kept */
-    bool keep_class; /* SITE_VISION: the class token goes on, as the first visual token */
+    bool keep_class;            /* SITE_VISION: the class token goes on, as the first visual token */
     struct tower_options tower; /* SITE_VISION: how the tower ran, which a replay has to repeat */
     int32_t *ids_in; /* [n_in] what each visual token entering the cut is: number ≥ 0, or −1−c */
     int n_kept, n_recycled, n_clusters, n_raters, rank;
@@ -176,11 +176,11 @@ struct cut_record {
     float *weight;       /* [n_recycled] factor of each in its cluster's sum */
     int32_t *centres;    /* [n_clusters] */
     float *own; /* [n_clusters] factor of the centre's own row; NULL: the centre only lends its position */
-    int32_t *raters; /* places in the text after the last image; n_raters −1: every row */
-    float *score;    /* [n_in]; NULL where nothing scored */
+    int32_t *raters;           /* places in the text after the last image; n_raters −1: every row */
+    float *score;              /* [n_in]; NULL where nothing scored */
     struct patch_grid resized; /* replays, SITE_VISION at LAYER_BEFORE: no cut, but the grid that the picture
                                   was resized to (downsample); else 0 × 0 */
-    int n_group_of;  /* the last cut of a picture in the tower: its patches, else 0 */
+    int n_group_of;            /* the last cut of a picture in the tower: its patches, else 0 */
     int32_t
         *group_of; /* [n_group_of] token (place in the order handed on) that each went into, −1: dropped */
 };

@@ -130,7 +130,7 @@ double oracle_cosine(const double *a, const double *b, int d)
     return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
 }
 
-/* ---- published counts ------------------------------------------------------------------------- */
+/* ---- published counts ----------------------------------------------------------------------- */
 
 int official_sparsevlm(const struct place_seen *seen, int stage, bool plus)
 {

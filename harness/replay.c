@@ -247,12 +247,13 @@ static enum status number(int *out, const struct source *from, const char *name,
     return OK;
 }
 
-/* One that traces did not always have: false where it is absent. */
-static enum status flag(bool *out, const struct source *from, const char *name, struct error *err)
+/* One that only cuts of the tower have (`vision`); false where it is absent. */
+static enum status flag(bool *out, const struct source *from, const char *name, bool vision,
+                        struct error *err)
 {
     int value = 0;
     if (H5Aexists(from->group, name) > 0)
-        TRY(number(&value, from, name, 0, 1, err));
+        TRY(number(&value, from, name, 0, vision, err));
     *out = value == 1;
     return OK;
 }
@@ -283,10 +284,10 @@ static enum status site_read(struct cut_record *cut, const struct source *from, 
     TRY(number(&cut->turn, from, "turn", 0, LIMIT_TURNS - 1, err));
     TRY(number(&in_place, from, "in_place", 0, 1, err));
     cut->in_place = in_place == 1;
-    TRY(flag(&cut->keep_class, from, "keep_class", err));
-    TRY(flag(&cut->tower.middle, from, "middle", err));
-    TRY(flag(&cut->tower.proportional, from, "proportional", err));
-    return flag(&cut->tower.raster, from, "raster", err);
+    TRY(flag(&cut->keep_class, from, "keep_class", vision, err));
+    TRY(flag(&cut->tower.middle, from, "middle", vision, err));
+    TRY(flag(&cut->tower.proportional, from, "proportional", vision, err));
+    return flag(&cut->tower.raster, from, "raster", vision, err);
 }
 
 struct token_place {
@@ -456,7 +457,7 @@ static enum status cut_read(struct cut_record *cut, struct source *from, bool su
         goto exit;
     }
     TRY_GOTO(status, clusters_read(cut, from, sums, err));
-    status = rest_read(cut, n_out + cut->keep_class, from, err);
+    status = rest_read(cut, n_out, from, err);
 exit:
     free(tokens);
     return status;
