@@ -25,6 +25,15 @@ uint64_t ledger_flops(const struct ledger *ledger, bool counted)
     return 2 * sum;
 }
 
+double ledger_vanilla_macs(const struct ledger *ledger, double n_visual)
+{
+    double query = (double)ledger->n_heads * ledger->head_dim,
+           key = (double)ledger->n_kv_heads * ledger->head_dim, d = ledger->hidden,
+           n = n_visual + ledger->n_text;
+    return ledger->n_layers *
+           (n * d * (2 * query + 2 * key) + 2 * n * n * query + 3 * n * d * ledger->intermediate);
+}
+
 uint64_t macs_layer(int64_t n_q, int64_t n_k, int hidden, int intermediate, int n_heads, int n_kv_heads,
                     int head_dim)
 {

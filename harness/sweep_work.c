@@ -273,6 +273,15 @@ static int fill_keeps(struct store_keep *out, uint8_t *bits, const struct answer
     return n;
 }
 
+/* `match: flops` in tokens: the budget times what prefill and selection cost over what they should. */
+static double flops_measured(const struct answer *answer)
+{
+    const struct ledger *x = &answer->ledger;
+    double requested = answer->plan.requested;
+    return requested * (double)(x->macs[STAGE_PREFILL] + x->macs[STAGE_SELECT]) /
+           ledger_vanilla_macs(x, requested);
+}
+
 static void fill_figures(struct store_sample *out, const struct answer *answer, enum match match)
 {
     const struct ledger *x = &answer->ledger;
@@ -284,6 +293,7 @@ static void fill_figures(struct store_sample *out, const struct answer *answer, 
     out->requested = answer->plan.requested > 0 ? answer->plan.requested : NAN;
     out->measured = match == MATCH_TOKENS_IN    ? out->tokens_in
                     : match == MATCH_TOKENS_OUT ? out->tokens_out
+                    : match == MATCH_FLOPS      ? flops_measured(answer)
                                                 : answer->plan.measured;
     out->macs_paper = x->macs_paper;
     out->flops_vision = 2 * x->macs[STAGE_VISION];
