@@ -16,12 +16,7 @@
          .fallback = "sparsevlm",                                                                            \
          .choices = "sparsevlm|fastv|pdrop|sparsevlm-plus|sparsevlm-paper|sparsevlm-v1.0",                   \
          .doc = "the method shadowed with at=decoder; a data-dependent one sample by sample"},               \
-        {.name = "keep",                                                                                     \
-         .type = PARAM_COUNT,                                                                                \
-         .low = 0,                                                                                           \
-         .high = 1e6,                                                                                        \
-         .doc = "tokens kept with at=input; default: from the budget"},                                      \
-        PARAM_ROWS_DROPPING(NULL)
+        PARAM_ROW_KEEP("tokens kept with at=input; default: from the budget"), PARAM_ROWS_DROPPING(NULL)
 
 bool arm_shadows(struct method *out, const struct method *method);
 bool arm_has_counts(const struct method *method);

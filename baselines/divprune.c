@@ -16,11 +16,7 @@
 #include "reducer.h"
 
 static const struct param divprune_params[] = {
-    {.name = "keep",
-     .type = PARAM_COUNT,
-     .low = 0,
-     .high = 1e6,
-     .doc = "tokens kept; default: from the budget"},
+    PARAM_ROW_KEEP("tokens kept; default: from the budget"),
     PARAM_ROWS_DROPPING("compact"),
 };
 

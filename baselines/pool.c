@@ -15,19 +15,11 @@
 #include "memory.h"
 
 static const struct param pool_params[] = {
-    {.name = "keep",
-     .type = PARAM_COUNT,
-     .low = 0,
-     .high = 1e6,
-     .doc = "tokens at most; default: from the budget"},
+    PARAM_ROW_KEEP("tokens at most; default: from the budget"),
     PARAM_ROWS_DROPPING("compact"),
 };
 static const struct param downsample_params[] = {
-    {.name = "keep",
-     .type = PARAM_COUNT,
-     .low = 0,
-     .high = 1e6,
-     .doc = "tokens at most; default: from the budget"},
+    PARAM_ROW_KEEP("tokens at most; default: from the budget"),
     PARAM_ROWS_DROPPING("compact"),
 };
 
@@ -36,16 +28,10 @@ static bool has_counts(const struct method *method)
     return params_has(&method->params, "keep");
 }
 
-/* Visual tokens of a picture that are no patches: the class token where the family keeps it. */
-static int extra_of(const struct plan_input *input)
-{
-    return input->n_visual / input->n_images == input->grid_rows * input->grid_cols + 1 ? 1 : 0;
-}
-
 static struct patch_grid grid_of(const struct plan_input *input, int budget)
 {
     struct patch_grid grid;
-    int patches = budget - extra_of(input);
+    int patches = budget - plan_input_extra(input);
     grid_choose(&grid.rows, &grid.cols, patches < 1 ? 1 : patches, input->grid_rows, input->grid_cols,
                 (double)input->grid_cols / input->grid_rows);
     return grid;
@@ -55,13 +41,13 @@ static struct patch_grid grid_of(const struct plan_input *input, int budget)
 static int grids_of(const struct method *method, const struct plan_input *input, int budget)
 {
     int sizes[LIMIT_IMAGES], shares[LIMIT_IMAGES], n = 0;
-    int extra = method->reducer->in_tower ? extra_of(input) : 0; /* pool drops what is no patch */
+    int extra = method->reducer->in_tower ? plan_input_extra(input) : 0; /* pool drops what is no patch */
     for (int i = 0; i < input->n_images; i++)
         sizes[i] = input->n_visual / input->n_images;
     apportion(shares, sizes, input->n_images, budget);
     for (int i = 0; i < input->n_images; i++) {
         struct patch_grid grid =
-            grid_of(input, shares[i] + (method->reducer->in_tower ? 0 : extra_of(input)));
+            grid_of(input, shares[i] + (method->reducer->in_tower ? 0 : plan_input_extra(input)));
         n += shares[i] > 0 ? grid.rows * grid.cols + extra : 0;
     }
     return n;

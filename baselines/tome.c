@@ -85,17 +85,6 @@ static int merges_given(int *merges, const struct method *method, int n_patches,
     return n_patches;
 }
 
-static int patches_of(const struct plan_input *input)
-{
-    return input->grid_rows * input->grid_cols;
-}
-
-/* Visual tokens of a picture that are no patches: the class token where the family keeps it. */
-static int extra_of(const struct plan_input *input)
-{
-    return input->n_visual / input->n_images == patches_of(input) + 1 ? 1 : 0;
-}
-
 static bool has_counts(const struct method *method)
 {
     return params_has(&method->params, "r");
@@ -108,7 +97,8 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
     if (r->n > 1 && r->n > input->n_vision_layers)
         return fail(err, BAD_INPUT, "method tome: r names %d layers but %d run in this tower", r->n,
                     input->n_vision_layers);
-    int left = merges_given(NULL, method, patches_of(input), input->n_vision_layers) + extra_of(input);
+    int left = merges_given(NULL, method, plan_input_patches(input), input->n_vision_layers) +
+               plan_input_extra(input);
     plan_cut_vision(out, LAYER_BEFORE, left * input->n_images, input->n_visual);
     return OK;
 }
@@ -116,16 +106,17 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
 static enum status plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
                               int image, int budget, struct error *err)
 {
-    int merges[LIMIT_LAYERS], n_layers = input->n_vision_layers, n = patches_of(input);
+    int merges[LIMIT_LAYERS], n_layers = input->n_vision_layers, n = plan_input_patches(input);
     (void)image;
     if (has_counts(method)) {
         merges_given(merges, method, n, n_layers);
-    } else if (budget - extra_of(input) < n && !solve(merges, budget - extra_of(input), n, n_layers)) {
+    } else if (budget - plan_input_extra(input) < n &&
+               !solve(merges, budget - plan_input_extra(input), n, n_layers)) {
         return fail(err, BAD_INPUT,
                     "method tome cannot leave %d of %d tokens with %d vision layers, each of which merges at "
                     "most half; the nearest possible is %d",
-                    budget, n, n_layers, fewest(input, n) + extra_of(input));
-    } else if (budget - extra_of(input) >= n) {
+                    budget, n, n_layers, fewest(input, n) + plan_input_extra(input));
+    } else if (budget - plan_input_extra(input) >= n) {
         return OK;
     }
     for (int l = 0; l < n_layers; l++)
@@ -137,7 +128,7 @@ static int plan_steps(const struct method *method, const struct plan_input *inpu
 {
     (void)method;
     (void)budget;
-    int least = (fewest(input, patches_of(input)) + extra_of(input)) * input->n_images;
+    int least = (fewest(input, plan_input_patches(input)) + plan_input_extra(input)) * input->n_images;
     return input->n_visual >= least ? input->n_visual - least + 1 : 0;
 }
 
@@ -152,7 +143,7 @@ static void plan_step(struct plan *out, double *size, const struct method *metho
 static double plan_select_macs(const struct plan *plan, const struct method *method,
                                const struct plan_input *input)
 {
-    int merges[LIMIT_LAYERS], n = patches_of(input);
+    int merges[LIMIT_LAYERS], n = plan_input_patches(input);
     struct error err;
     struct plan tower = {0};
     int share = plan->cuts[0].keep / input->n_images;

@@ -37,11 +37,6 @@ static bool has_counts(const struct method *method)
     return params_has(&method->params, "dominant") || params_has(&method->params, "contextual");
 }
 
-static int patches_of(const struct plan_input *input)
-{
-    return input->grid_rows * input->grid_cols;
-}
-
 static enum status plan_counts(struct plan *out, const struct method *method, const struct plan_input *input,
                                struct error *err)
 {
@@ -49,12 +44,12 @@ static enum status plan_counts(struct plan *out, const struct method *method, co
     if (!params_has(params, "dominant") || !params_has(params, "contextual"))
         return fail(err, BAD_INPUT, "method visionzip: give both dominant and contextual, or a budget");
     int keep = param_count(params, "dominant") + param_count(params, "contextual");
-    if (keep - 1 > patches_of(input))
+    if (keep - 1 > plan_input_patches(input))
         return fail(
             err, BAD_INPUT,
             "method visionzip: dominant and contextual are %d tokens, a picture has %d patches and the "
             "class token",
-            keep, patches_of(input));
+            keep, plan_input_patches(input));
     plan_cut_vision(out, LAYER_BEFORE, keep * input->n_images, input->n_visual);
     return OK;
 }
@@ -70,8 +65,8 @@ static enum status plan_tower(struct plan *out, const struct method *method, con
     int dominant =
         has_counts(method) ? param_count(params, "dominant") : (int)floor(budget * 27 / 32.0 + 0.5);
     dominant = dominant < 1 ? 1 : dominant;
-    int contextual = budget - dominant, n_rest = patches_of(input) - (dominant - 1);
-    plan_cut_vision(out, input->n_vision_layers - 1, 1, patches_of(input));
+    int contextual = budget - dominant, n_rest = plan_input_patches(input) - (dominant - 1);
+    plan_cut_vision(out, input->n_vision_layers - 1, 1, plan_input_patches(input));
     struct plan_cut *cut = &out->cuts[0];
     cut->keep = dominant - 1;
     cut->clusters = contextual;
@@ -88,7 +83,7 @@ static double plan_select_macs(const struct plan *plan, const struct method *met
     if (plan_tower(&tower, method, input, 0, plan->cuts[0].keep / input->n_images, &err) != OK ||
         tower.n_cuts == 0)
         return 0;
-    double n_merged = tower.cuts[0].recycled - tower.cuts[0].clusters, n = patches_of(input);
+    double n_merged = tower.cuts[0].recycled - tower.cuts[0].clusters, n = plan_input_patches(input);
     return input->n_images *
            (n * input->vision_hidden +
             n_merged * (tower.cuts[0].clusters * (double)input->vision_head_dim + input->vision_hidden));

@@ -49,6 +49,17 @@ struct plan_input {
     const struct plan *shadow; /* of a data-dependent method that is shadowed: what it came to; or NULL */
 };
 
+/* Patches of one picture, and its visual tokens that are none: the class token where the family keeps it. */
+static inline int plan_input_patches(const struct plan_input *input)
+{
+    return input->grid_rows * input->grid_cols;
+}
+
+static inline int plan_input_extra(const struct plan_input *input)
+{
+    return input->n_visual / input->n_images == plan_input_patches(input) + 1 ? 1 : 0;
+}
+
 enum { PLAN_CUTS_MAX = 64, LAYER_BEFORE = -1 };
 
 enum cut_site { SITE_VISION, SITE_BEFORE, SITE_DECODER };

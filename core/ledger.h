@@ -44,8 +44,8 @@ double ledger_tokens_in(const struct ledger *ledger);
 double ledger_tokens_out(const struct ledger *ledger);
 uint64_t ledger_flops(const struct ledger *ledger, bool counted); /* 2 · Σ macs */
 
-/* MACs of the prefill of a vanilla run with n_visual visual tokens, n_visual a real number: what `match: flops`
- * asks for. */
+/* MACs of the prefill of a vanilla run with n_visual visual tokens, n_visual a real number: what `match:
+ * flops` asks for. */
 double ledger_vanilla_macs(const struct ledger *ledger, double n_visual);
 
 /* MACs of one decoder layer that runs n_q rows against a cache of n_k: projections, attention, MLP. */

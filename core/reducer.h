@@ -226,6 +226,12 @@ enum status method_tower_grid(struct patch_grid *out, const struct method *metho
 enum turns { TURNS_REUSE, TURNS_RESELECT, TURNS_FULL };
 enum turns method_turns(const struct method *method);
 
+/* The count of methods that have one. */
+#define PARAM_ROW_KEEP(text)                                                                                 \
+    {                                                                                                        \
+        .name = "keep", .type = PARAM_COUNT, .low = 0, .high = 1e6, .doc = text                              \
+    }
+
 /* Rows that every method which drops tokens has. */
 #define PARAM_ROWS_DROPPING(positions_default)                                                               \
     {.name = "positions",                                                                                    \
