@@ -20,11 +20,6 @@ static const struct param divprune_params[] = {
     PARAM_ROWS_DROPPING("compact"),
 };
 
-static bool has_counts(const struct method *method)
-{
-    return params_has(&method->params, "keep");
-}
-
 static double plan_select_macs(const struct plan *plan, const struct method *method,
                                const struct plan_input *input)
 {
@@ -117,7 +112,7 @@ const struct reducer reducer_divprune = {
         "Alvar et al., DivPrune: Diversity-based Visual Token Pruning for Large Multimodal Models, CVPR 2025",
     .params = divprune_params,
     .n_params = sizeof divprune_params / sizeof *divprune_params,
-    .has_counts = has_counts,
+    .has_counts = method_has_keep,
     .plan_counts = plan_input_counts,
     .plan_official = plan_input_official,
     .plan_steps = plan_input_steps,

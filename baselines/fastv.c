@@ -35,11 +35,6 @@ static bool original_positions(const struct method *method)
     return true;
 }
 
-static bool has_counts(const struct method *method)
-{
-    return params_has(&method->params, "keep");
-}
-
 static enum status plan_counts(struct plan *out, const struct method *method, const struct plan_input *input,
                                struct error *err)
 {
@@ -108,7 +103,7 @@ const struct reducer reducer_fastv = {
     .params = fastv_params,
     .n_params = sizeof fastv_params / sizeof *fastv_params,
     .original_positions = original_positions,
-    .has_counts = has_counts,
+    .has_counts = method_has_keep,
     .plan_counts = plan_counts,
     .plan_official = plan_official,
     .plan_steps = plan_steps,

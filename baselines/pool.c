@@ -23,11 +23,6 @@ static const struct param downsample_params[] = {
     PARAM_ROWS_DROPPING("compact"),
 };
 
-static bool has_counts(const struct method *method)
-{
-    return params_has(&method->params, "keep");
-}
-
 static struct patch_grid grid_of(const struct plan_input *input, int budget)
 {
     struct patch_grid grid;
@@ -217,7 +212,7 @@ const struct reducer reducer_pool = {
         "control arm; Wen et al., Token Pruning in Multimodal LLMs: Are We Solving the Right Problem?, 2025",
     .params = pool_params,
     .n_params = sizeof pool_params / sizeof *pool_params,
-    .has_counts = has_counts,
+    .has_counts = method_has_keep,
     .plan_counts = plan_counts,
     .plan_official = plan_official,
     .plan_steps = plan_input_steps,
@@ -233,7 +228,7 @@ const struct reducer reducer_downsample = {
     .params = downsample_params,
     .n_params = sizeof downsample_params / sizeof *downsample_params,
     .in_tower = true,
-    .has_counts = has_counts,
+    .has_counts = method_has_keep,
     .plan_counts = plan_counts,
     .plan_official = plan_official,
     .plan_steps = plan_input_steps,

@@ -266,6 +266,9 @@ bool select_per_image(const struct view *view);
 /* Numbers of visual tokens of each picture, [LIMIT_IMAGES]; returns how many pictures. */
 int select_image_sizes(int *sizes, const struct view *view);
 
+/* has_counts of a method whose own count is `keep`. */
+bool method_has_keep(const struct method *method);
+
 /* Plans of methods whose only count is what enters layer 0. */
 enum status plan_input_counts(struct plan *out, const struct method *method, const struct plan_input *input,
                               struct error *err);

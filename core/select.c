@@ -140,6 +140,11 @@ enum status select_top(struct selection *out, const struct view *view, const flo
     return status;
 }
 
+bool method_has_keep(const struct method *method)
+{
+    return params_has(&method->params, "keep");
+}
+
 /* ---- plans of what enters layer 0 ----------------------------------------------------------- */
 
 static void plan_entering(struct plan *out, const struct method *method, const struct plan_input *input,

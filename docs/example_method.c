@@ -3,25 +3,16 @@
 #include "reducer.h"
 
 static const struct param example_params[] = {
-    {.name = "keep",
-     .type = PARAM_COUNT,
-     .low = 1,
-     .high = 1e6,
-     .doc = "tokens kept; default: from the budget"},
+    PARAM_ROW_KEEP("tokens kept; default: from the budget"),
     PARAM_ROWS_DROPPING("compact"),
 };
-
-static bool has_counts(const struct method *method)
-{
-    return params_has(&method->params, "keep");
-}
 
 static enum status plan_tower(struct plan *out, const struct method *method, const struct plan_input *input,
                               int image, int budget, struct error *err)
 {
     (void)method, (void)image, (void)err;
-    int n = input->grid_rows * input->grid_cols; /* without the class token, which some families keep */
-    plan_cut_vision(out, input->n_vision_layers - 1, budget - (input->n_visual / input->n_images - n), n);
+    plan_cut_vision(out, input->n_vision_layers - 1, budget - plan_input_extra(input),
+                    plan_input_patches(input));
     return OK;
 }
 
@@ -43,7 +34,7 @@ const struct reducer reducer_example = {
     .params = example_params,
     .n_params = sizeof example_params / sizeof *example_params,
     .in_tower = true,
-    .has_counts = has_counts,
+    .has_counts = method_has_keep,
     .plan_counts = plan_input_counts,
     .plan_official = plan_input_official,
     .plan_steps = plan_input_steps,
