@@ -25,7 +25,7 @@ struct sweep_options {
     const char *data;           /* NULL: the file's */
     const char *model, *device; /* NULL: the file's */
     enum dtype_choice dtype;    /* DTYPE_AUTO: the file's */
-    int image_mode;             /* IMAGE_MODE_FROM_FILE: the sweep file's */
+    enum image_mode image_mode; /* IMAGE_MODE_FROM_FILE: the sweep file's */
     int max_new_tokens;         /* 0: the sweep file's */
     uint64_t seed;
     int limit;           /* 0: the file's */

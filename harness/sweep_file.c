@@ -34,11 +34,12 @@ static struct yaml_tree *tree_of(const struct sweep *sweep)
     return (struct yaml_tree *)sweep->text;
 }
 
-static enum status image_mode_read(int *out, const struct yaml_tree *tree, int node, struct error *err)
+static enum status image_mode_read(enum image_mode *out, const struct yaml_tree *tree, int node,
+                                   struct error *err)
 {
     int index; /* `file` is no choice of a sweep: a cell says what was done */
     TRY(yaml_choice(&index, tree, node, "image_mode", image_mode_names + 1, err));
-    *out = index + 1;
+    *out = (enum image_mode)(index + 1);
     return OK;
 }
 

@@ -54,7 +54,7 @@ struct sweep_benchmark {
     const char *name;
     const char *questions, *annotations, *images; /* NULL: the usual place */
     const char *template;
-    int image_mode;     /* enum image_mode */
+    enum image_mode image_mode;
     int max_new_tokens; /* 0: the benchmark's own answer limit */
     int limit;          /* 0: none */
     enum split split;
