@@ -37,6 +37,8 @@ int cmd_conform(int argc, char **argv)
     }
     if (optind < argc)
         return command_usage("conform", "unexpected '%s'", argv[optind]);
+    if (options.threads || options.dtype != DTYPE_AUTO)
+        return command_usage("conform", "the suite chooses its threads, and computes in f32");
     bool known = family == NULL;
     for (int i = 0; families[i]; i++)
         known = known || strcmp(families[i], family) == 0;
