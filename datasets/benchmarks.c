@@ -12,9 +12,17 @@
 #include "datasets/rows.h"
 #include "datasets/text_pool.h"
 
-extern const struct benchmark benchmark_pope, benchmark_gqa, benchmark_jsonl;
+extern const struct benchmark benchmark_gqa;
+extern const struct benchmark benchmark_pope;
+extern const struct benchmark benchmark_jsonl;
 
-static const struct benchmark *const registry[] = {&benchmark_pope, &benchmark_gqa, &benchmark_jsonl};
+/* clang-format off */
+static const struct benchmark *const registry[] = {
+    &benchmark_gqa,
+    &benchmark_pope,
+    &benchmark_jsonl,
+};
+/* clang-format on */
 enum { N_BENCHMARKS = sizeof registry / sizeof registry[0] };
 
 static const char twin_prefix[] = "mini-";
@@ -43,7 +51,7 @@ const struct benchmark *benchmark_find(const char *name, bool *is_twin)
 
 static enum status unknown_benchmark(const char *name, struct error *err)
 {
-    char shown[PRINTABLE_SIZE], choices[512] = "";
+    char shown[PRINTABLE_SIZE], choices[400] = "";
     for (int i = 0; i < N_BENCHMARKS; i++)
         snprintf(choices + strlen(choices), sizeof choices - strlen(choices), "%s%s", i ? ", " : "",
                  registry[i]->name);
@@ -54,7 +62,8 @@ static enum status unknown_benchmark(const char *name, struct error *err)
 enum status benchmark_read(struct dataset *out, const char *name, const struct benchmark_paths *paths,
                            struct error *err)
 {
-    *out = (struct dataset){.benchmark = benchmark_find(name, NULL)};
+    bool is_twin = false;
+    *out = (struct dataset){.benchmark = benchmark_find(name, &is_twin), .is_twin = is_twin};
     if (!out->benchmark)
         return unknown_benchmark(name, err);
     enum status status;
@@ -98,17 +107,67 @@ enum status protocol_parse(enum protocol *out, const struct benchmark *benchmark
                 printable(shown, name), choices);
 }
 
+/* "; the first: a, b, c" */
+static const char *first_named(char *out, size_t size, const struct answers *answers, const char *what)
+{
+    size_t i, n = 0;
+    json_t *id;
+    out[0] = '\0';
+    json_array_foreach(json_object_get(answers->named, what), i, id)
+    {
+        char shown[PRINTABLE_SIZE];
+        int added =
+            snprintf(out + n, size - n, "%s%s", i ? ", " : ": ", printable(shown, json_string_value(id)));
+        if (added < 0 || (size_t)added >= size - n)
+            break;
+        n += (size_t)added;
+    }
+    return out;
+}
+
 static void warn_about_answers(json_t *warnings, const struct answers *answers)
 {
+    char named[300];
     if (answers->n_missing > 0)
-        warn(warnings, "%d of the questions have no answer; they are left out of every figure",
-             answers->n_missing);
+        warn(warnings, "%d of the questions have no answer; they are left out of every figure%s",
+             answers->n_missing, first_named(named, sizeof named, answers, "missing"));
     if (answers->n_duplicate > 0)
-        warn(warnings, "%d answers are to a question answered before; the last one counts",
-             answers->n_duplicate);
+        warn(warnings, "%d answers are to a question answered before; the last one counts%s",
+             answers->n_duplicate, first_named(named, sizeof named, answers, "duplicate"));
     if (answers->n_unknown > 0)
-        warn(warnings, "%d answers are to no question of the question file; they are left out",
-             answers->n_unknown);
+        warn(warnings, "%d answers are to no question of the question file; they are left out%s",
+             answers->n_unknown, first_named(named, sizeof named, answers, "unknown"));
+    if (answers->n_repaired > 0)
+        warn(warnings, "%d answers hold bytes that are no UTF-8; each became U+FFFD%s", answers->n_repaired,
+             first_named(named, sizeof named, answers, "repaired"));
+    if (answers->n_misplaced > 0)
+        warn(warnings,
+             "%d answers stand in another order than their questions; they were matched by id, a scorer that "
+             "pairs by position would be wrong%s",
+             answers->n_misplaced, first_named(named, sizeof named, answers, "misplaced"));
+}
+
+/* Nothing to score against: the headline is null, and why. */
+static void score_nothing(json_t *figures, json_t *warnings, const struct dataset *dataset,
+                          const struct answers *answers)
+{
+    int n = 0;
+    for (int i = 0; i < dataset->n; i++)
+        n += answers->text[i] != NULL;
+    json_object_set_new(figures, "headline", json_null());
+    json_object_set_new(figures, "n", json_integer(n));
+    if (dataset->benchmark->judging && !dataset->is_twin)
+        warn(warnings, "no judge and no stored replies, so there is no score: name a judge by "
+                       "WINNOW_JUDGE_URL, _MODEL and "
+                       "_KEY, or give stored replies as --annotations; winnow export writes the answers for "
+                       "the official "
+                       "scorer");
+    else
+        warn(warnings,
+             "there are no golds to score against, so there is no score: give --annotations (published at "
+             "%s); "
+             "winnow export writes the answers for the official scorer",
+             dataset->benchmark->published);
 }
 
 enum status benchmark_score(json_t **figures, const struct dataset *dataset, const struct answers *answers,
@@ -119,20 +178,21 @@ enum status benchmark_score(json_t **figures, const struct dataset *dataset, con
         protocol = PROTOCOL_CONVERTED;
     enum protocol asked = protocol == PROTOCOL_CONVERTED ? PROTOCOL_OFFICIAL : protocol;
     *figures = NULL;
-    if (!dataset->has_gold)
-        return fail(err, BAD_INPUT,
-                    "%s: there are no golds to score against: give --annotations; published at %s",
-                    dataset->name, benchmark->published);
     json_t *object = json_object(), *warnings = json_array();
     enum status status = OK;
     json_object_set_new(object, "benchmark", json_string(dataset->name));
     json_object_set_new(object, "protocol", json_string(protocol_names[asked]));
     json_object_set_new(object, "metric", json_string(benchmark->metric));
-    TRY_GOTO(status, benchmark->score(object, warnings, dataset, answers, protocol, err));
+    if (dataset->has_gold || (benchmark->judging && answers->verdict))
+        TRY_GOTO(status, benchmark->score(object, warnings, dataset, answers, protocol, err));
+    else
+        score_nothing(object, warnings, dataset, answers);
     warn_about_answers(warnings, answers);
+    json_int_t unknown =
+        json_integer_value(json_object_get(object, "n_unknown")); /* rows without annotation */
     json_object_set_new(object, "n_missing", json_integer(answers->n_missing));
     json_object_set_new(object, "n_duplicate", json_integer(answers->n_duplicate));
-    json_object_set_new(object, "n_unknown", json_integer(answers->n_unknown));
+    json_object_set_new(object, "n_unknown", json_integer(answers->n_unknown + unknown));
     if (json_object_set(object, "warnings", warnings) != 0)
         TRY_GOTO(status, fail(err, NO_MACHINE, "no memory for the figures"));
     *figures = json_incref(object);
@@ -140,6 +200,13 @@ exit:
     json_decref(object);
     json_decref(warnings);
     return status;
+}
+
+void judge_request_free(struct judge_request *request)
+{
+    free(request->system);
+    free(request->user);
+    *request = (struct judge_request){0};
 }
 
 /* A row on its way into the sums: groups must stand together, rows ascend within them. */

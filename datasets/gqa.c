@@ -298,8 +298,8 @@ static enum status annotated(struct dataset *data, const struct benchmark_paths 
         json_decref(first);
     }
     if (!have_official) {
-        const char *path = file_locate(data->pool, given_official ? paths->annotations : NULL, paths->root,
-                                       data->name, official_names);
+        const char *path =
+            file_locate(data, given_official ? paths->annotations : NULL, paths->root, official_names);
         if (path)
             TRY(annotations_read(data, path, sha, err));
     }
@@ -311,8 +311,8 @@ static enum status annotated(struct dataset *data, const struct benchmark_paths 
                 paths->annotations);
         return OK;
     }
-    const char *choices = file_locate(data->pool, given_official ? NULL : paths->annotations, paths->root,
-                                      data->name, choices_names);
+    const char *choices =
+        file_locate(data, given_official ? NULL : paths->annotations, paths->root, choices_names);
     return choices ? annotations_read(data, choices, sha, err) : OK;
 }
 
@@ -324,15 +324,12 @@ static enum status gqa_read(struct dataset *out, const struct benchmark_paths *p
     TRY(text_pool_check(out->pool, err));
     struct gqa *own = out->own;
     const char *questions = file_locate(
-        out->pool, paths->questions, paths->root, out->name,
+        out, paths->questions, paths->root,
         (const char *const[]){"llava_gqa_testdev_balanced.jsonl", "testdev_balanced_questions.json", NULL});
-    const char *images = file_locate(out->pool, paths->images, paths->root, out->name,
-                                     (const char *const[]){"data/images", "images", NULL});
+    const char *images =
+        file_locate(out, paths->images, paths->root, (const char *const[]){"data/images", "images", NULL});
     if (!questions)
-        return fail(
-            err, BAD_INPUT,
-            "%s: llava_gqa_testdev_balanced.jsonl is not under %s/%s: give --questions; published at %s",
-            out->name, paths->root ? paths->root : "(no data folder)", out->name, out->benchmark->published);
+        return file_missing(out, paths, "llava_gqa_testdev_balanced.jsonl", "--questions", err);
     /* LLaVA's rows name their question_id in the first line, an official file its first question. */
     char *head;
     size_t n_head;
@@ -369,17 +366,6 @@ static void gqa_close(struct dataset *dataset)
 /* ---- what an answer says --------------------------------------------------------------------------------
  */
 
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool is_punctuation(char c)
-{
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
-           (c >= '{' && c <= '~');
-}
-
 /* official: trailing periods stripped, lower case. lmms: lower case, ASCII punctuation removed. vlmeval:
  * stripped, lower case. Letters beyond ASCII stay as they are: no gold has any. */
 static void normalise(char out[PREDICTION_SIZE], const char *text, enum protocol protocol)
@@ -388,16 +374,16 @@ static void normalise(char out[PREDICTION_SIZE], const char *text, enum protocol
     while (protocol == PROTOCOL_OFFICIAL && n > 0 && text[n - 1] == '.')
         n--;
     if (protocol == PROTOCOL_VLMEVAL) {
-        while (n > 0 && is_space(text[n - 1]))
+        while (n > 0 && ascii_is_space(text[n - 1]))
             n--;
-        while (n > 0 && is_space(text[0]))
+        while (n > 0 && ascii_is_space(text[0]))
             text++, n--;
     }
     for (size_t i = 0; i < n && n_out + 1 < PREDICTION_SIZE; i++) {
         char c = text[i];
-        if (protocol == PROTOCOL_LMMS && is_punctuation(c))
+        if (protocol == PROTOCOL_LMMS && ascii_is_punctuation(c))
             continue;
-        out[n_out++] = protocol != PROTOCOL_CONVERTED && c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        out[n_out++] = protocol == PROTOCOL_CONVERTED ? c : ascii_lower(c);
     }
     out[n_out] = '\0';
 }
@@ -413,9 +399,10 @@ static bool is_right(const char *prediction, const char *gold, enum protocol pro
 }
 
 static double gqa_score_sample(char *parsed, size_t size, const struct dataset *dataset, int row,
-                               const char *answer, enum protocol protocol)
+                               const char *answer, const char *verdict, enum protocol protocol)
 {
     char prediction[PREDICTION_SIZE];
+    (void)verdict;
     normalise(prediction, answer, protocol);
     snprintf(parsed, size, "%s", prediction);
     const char *gold = dataset->samples[row].gold;
@@ -424,49 +411,6 @@ static double gqa_score_sample(char *parsed, size_t size, const struct dataset *
 
 /* ---- figures --------------------------------------------------------------------------------------------
  */
-
-struct mean {
-    double sum;
-    int n;
-};
-
-static void mean_add(struct mean *mean, double value)
-{
-    mean->sum += value;
-    mean->n++;
-}
-
-static json_t *per_cent(const struct mean *mean)
-{
-    return figure(mean->n ? 100 * (mean->sum / mean->n) : (double)NAN);
-}
-
-/* Accuracy by a key: {key: [right, all]} while it is being counted, {key: per cent} afterwards. */
-static void split_add(json_t *split, const char *key, bool right)
-{
-    json_t *pair = json_object_get(split, key);
-    if (!pair) {
-        json_object_set_new(split, key, json_pack("[i, i]", 0, 0));
-        pair = json_object_get(split, key);
-    }
-    if (right)
-        json_array_set_new(pair, 0, json_integer(json_integer_value(json_array_get(pair, 0)) + 1));
-    json_array_set_new(pair, 1, json_integer(json_integer_value(json_array_get(pair, 1)) + 1));
-}
-
-static void split_finish(json_t *figures, const char *name, json_t *split)
-{
-    const char *key;
-    json_t *pair, *out = json_object();
-    json_object_foreach(split, key, pair)
-    {
-        double right = (double)json_integer_value(json_array_get(pair, 0));
-        json_object_set_new(out, key,
-                            figure(100 * (right / (double)json_integer_value(json_array_get(pair, 1)))));
-    }
-    json_object_set_new(figures, name, out);
-    json_decref(split);
-}
 
 static bool belongs(const char *prediction, const struct question *question, const char *const *list, int n)
 {
@@ -562,9 +506,9 @@ static enum status gqa_score(json_t *figures, json_t *warnings, const struct dat
     enum { STRUCTURAL, SEMANTIC, LENGTH, STEPS, N_SPLITS };
     static const char *const split_names[N_SPLITS] = {"by_structural", "by_semantic", "by_length",
                                                       "by_steps"};
-    json_t *splits[N_SPLITS];
+    struct split splits[N_SPLITS];
     for (int s = 0; s < N_SPLITS; s++)
-        splits[s] = json_object();
+        splits[s] = split_new();
     size_t n = (size_t)dataset->n;
     int n_votes = 0, n_unbalanced = 0;
     enum status status = OK;
@@ -586,12 +530,12 @@ static enum status gqa_score(json_t *figures, json_t *warnings, const struct dat
             continue;
         mean_add(&accuracy, right[i]);
         mean_add(strcmp(question->structural, "query") == 0 ? &open : &binary, right[i]);
-        split_add(splits[STRUCTURAL], question->structural, right[i]);
-        split_add(splits[SEMANTIC], question->semantic, right[i]);
+        split_add(&splits[STRUCTURAL], question->structural, right[i]);
+        split_add(&splits[SEMANTIC], question->semantic, right[i]);
         snprintf(number, sizeof number, "%d", question->n_words);
-        split_add(splits[LENGTH], number, right[i]);
+        split_add(&splits[LENGTH], number, right[i]);
         snprintf(number, sizeof number, "%d", question->n_steps);
-        split_add(splits[STEPS], number, right[i]);
+        split_add(&splits[STEPS], number, right[i]);
         mean_add(&valid, belongs(prediction, question, question->valid, question->n_valid));
         mean_add(&plausible, belongs(prediction, question, question->plausible, question->n_plausible));
         if (question->group) {
@@ -618,10 +562,10 @@ static enum status gqa_score(json_t *figures, json_t *warnings, const struct dat
     if (n_unbalanced > 0)
         json_object_set_new(figures, "n_unbalanced", json_integer(n_unbalanced));
     for (int s = 0; s < N_SPLITS; s++)
-        split_finish(figures, split_names[s], json_incref(splits[s]));
+        split_finish(figures, split_names[s], &splits[s]);
 exit:
     for (int s = 0; s < N_SPLITS; s++)
-        json_decref(splits[s]);
+        split_free(&splits[s]);
     free(right);
     free(gold_votes);
     free(votes);
@@ -640,11 +584,6 @@ static void gqa_tally(double *sums, const struct dataset *dataset, const int *ro
         }
 }
 
-static double gqa_headline(const double *sums)
-{
-    return sums[1] > 0 ? 100 * (sums[0] / sums[1]) : (double)NAN;
-}
-
 extern const struct benchmark benchmark_gqa;
 const struct benchmark benchmark_gqa = {
     .name = "gqa",
@@ -653,14 +592,16 @@ const struct benchmark benchmark_gqa = {
     .unit = "%",
     .scale = 100,
     .max_new_tokens = 128,
+    .cluster = "image",
+    .licence = "CC BY 4.0 (questions); Visual Genome's pictures under their Flickr licences",
     .published = "https://github.com/haotian-liu/LLaVA/blob/main/docs/Evaluation.md (eval.zip), "
                  "https://cs.stanford.edu/people/dorarad/gqa/download.html (questions, images)",
     .read = gqa_read,
     .close = gqa_close,
     .score_sample = gqa_score_sample,
-    .n_sums = 2,
+    .n_sums = MEAN_SUMS,
     .tally = gqa_tally,
-    .headline = gqa_headline,
+    .headline = mean_headline,
     .score = gqa_score,
     .protocols = 1u << PROTOCOL_OFFICIAL | 1u << PROTOCOL_LMMS | 1u << PROTOCOL_VLMEVAL,
 };

@@ -23,20 +23,15 @@ struct golds {
     int n;
 };
 
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 static void normalise(char out[NORMALISED_SIZE], const char *text)
 {
     size_t n, n_out = 0;
-    while (is_space(*text))
+    while (ascii_is_space(*text))
         text++;
-    for (n = strlen(text); n > 0 && (is_space(text[n - 1]) || text[n - 1] == '.'); n--)
+    for (n = strlen(text); n > 0 && (ascii_is_space(text[n - 1]) || text[n - 1] == '.'); n--)
         ;
     for (size_t i = 0; i < n && n_out + 1 < NORMALISED_SIZE; i++)
-        out[n_out++] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
+        out[n_out++] = ascii_lower(text[i]);
     out[n_out] = '\0';
 }
 
@@ -106,11 +101,12 @@ static enum status jsonl_read(struct dataset *out, const struct benchmark_paths 
 }
 
 static double jsonl_score_sample(char *parsed, size_t size, const struct dataset *dataset, int row,
-                                 const char *answer, enum protocol protocol)
+                                 const char *answer, const char *verdict, enum protocol protocol)
 {
     const struct golds *golds = dataset->samples[row].extra;
     char normalised[NORMALISED_SIZE];
     (void)protocol;
+    (void)verdict;
     normalise(normalised, answer);
     snprintf(parsed, size, "%s", normalised);
     for (int i = 0; golds && i < golds->n; i++)
@@ -129,7 +125,8 @@ static enum status jsonl_score(json_t *figures, json_t *warnings, const struct d
         char parsed[8];
         if (!answers->text[i])
             continue;
-        double score = jsonl_score_sample(parsed, sizeof parsed, dataset, i, answers->text[i], protocol);
+        double score =
+            jsonl_score_sample(parsed, sizeof parsed, dataset, i, answers->text[i], NULL, protocol);
         if (isnan(score)) {
             n_no_gold++;
             continue;
@@ -147,23 +144,6 @@ static enum status jsonl_score(json_t *figures, json_t *warnings, const struct d
     return OK;
 }
 
-/* Sums: right answers, answers. */
-static void jsonl_tally(double *sums, const struct dataset *dataset, const int *rows, const double *scores,
-                        int n)
-{
-    (void)dataset;
-    (void)rows;
-    for (int i = 0; i < n; i++) {
-        sums[0] += scores[i];
-        sums[1] += 1;
-    }
-}
-
-static double jsonl_headline(const double *sums)
-{
-    return sums[1] > 0 ? 100 * (sums[0] / sums[1]) : (double)NAN;
-}
-
 extern const struct benchmark benchmark_jsonl;
 const struct benchmark benchmark_jsonl = {
     .name = "jsonl",
@@ -172,12 +152,14 @@ const struct benchmark benchmark_jsonl = {
     .unit = "%",
     .scale = 100,
     .max_new_tokens = 128,
+    .cluster = "image",
+    .licence = "your own",
     .published = "your own file",
     .read = jsonl_read,
     .score_sample = jsonl_score_sample,
-    .n_sums = 2,
-    .tally = jsonl_tally,
-    .headline = jsonl_headline,
+    .n_sums = MEAN_SUMS,
+    .tally = mean_tally,
+    .headline = mean_headline,
     .score = jsonl_score,
     .protocols = 1u << PROTOCOL_OFFICIAL,
 };

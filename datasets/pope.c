@@ -138,16 +138,13 @@ static enum status pope_read(struct dataset *out, const struct benchmark_paths *
     sha256_init(&sha);
     out->own = text_pool_zero(out->pool, 1, sizeof(struct pope));
     TRY(text_pool_check(out->pool, err));
-    const char *questions = file_locate(out->pool, paths->questions, paths->root, out->name,
-                                        (const char *const[]){"llava_pope_test.jsonl", NULL});
-    const char *labels = file_locate(out->pool, paths->annotations, paths->root, out->name,
-                                     (const char *const[]){"coco", NULL});
-    const char *images =
-        file_locate(out->pool, paths->images, paths->root, out->name, (const char *const[]){"val2014", NULL});
+    const char *questions =
+        file_locate(out, paths->questions, paths->root, (const char *const[]){"llava_pope_test.jsonl", NULL});
+    const char *labels =
+        file_locate(out, paths->annotations, paths->root, (const char *const[]){"coco", NULL});
+    const char *images = file_locate(out, paths->images, paths->root, (const char *const[]){"val2014", NULL});
     if (!questions)
-        return fail(
-            err, BAD_INPUT, "%s: llava_pope_test.jsonl is not under %s/%s: give --questions; published at %s",
-            out->name, paths->root ? paths->root : "(no data folder)", out->name, out->benchmark->published);
+        return file_missing(out, paths, "llava_pope_test.jsonl", "--questions", err);
     TRY(questions_read(out, questions, images, &sha, err));
     TRY(questions_check(out, questions, err));
     if (labels)
@@ -181,33 +178,18 @@ static const char *parse_official(const char *answer)
     }
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static const char *parse_lmms(const char *answer)
 {
     char word[4];
     size_t n = 0, end = strlen(answer);
-    while (is_space(*answer))
+    while (ascii_is_space(*answer))
         answer++, end--;
-    while (end > 0 && is_space(answer[end - 1]))
+    while (end > 0 && ascii_is_space(answer[end - 1]))
         end--;
     if (end >= sizeof word)
         return "other";
     for (; n < end; n++)
-        word[n] = lower(answer[n]);
+        word[n] = ascii_lower(answer[n]);
     word[n] = '\0';
     return strcmp(word, "yes") == 0 ? "yes" : strcmp(word, "no") == 0 ? "no" : "other";
 }
@@ -223,12 +205,12 @@ static const char *parse_vlmeval(const char *answer)
     bool strip[256] = {false}, digits_comma = false, yes = false, no = false;
     size_t n = 0, n_out = 0;
     for (; n < SIZE - 1 && answer[n] != '\0'; n++)
-        in[n] = lower(answer[n]);
+        in[n] = ascii_lower(answer[n]);
     in[n] = '\0';
     for (size_t i = 0; i < n; i++) {
         if (in[i + 1] == ' ' || (i > 0 && in[i - 1] == ' '))
             strip[(unsigned char)in[i]] = true;
-        if (i > 0 && in[i] == ',' && is_digit(in[i - 1]) && is_digit(in[i + 1]))
+        if (i > 0 && in[i] == ',' && ascii_is_digit(in[i - 1]) && ascii_is_digit(in[i + 1]))
             digits_comma = true;
     }
     for (size_t i = 0; i < n; i++) {
@@ -242,11 +224,12 @@ static const char *parse_vlmeval(const char *answer)
     size_t in_word = 0;
     int n_periods = 0;
     for (size_t i = 0; i <= n_out; i++) {
-        if (out[i] == '.' && (i == 0 || !is_digit(out[i - 1])) && !is_digit(out[i + 1]) && n_periods < 32) {
+        if (out[i] == '.' && (i == 0 || !ascii_is_digit(out[i - 1])) && !ascii_is_digit(out[i + 1]) &&
+            n_periods < 32) {
             n_periods++;
             continue;
         }
-        if (i < n_out && !is_space(out[i])) {
+        if (i < n_out && !ascii_is_space(out[i])) {
             if (in_word < sizeof word)
                 word[in_word++] = out[i];
             continue;
@@ -273,8 +256,9 @@ static const char *parse(const char *answer, enum protocol protocol)
 }
 
 static double pope_score_sample(char *parsed, size_t size, const struct dataset *dataset, int row,
-                                const char *answer, enum protocol protocol)
+                                const char *answer, const char *verdict, enum protocol protocol)
 {
+    (void)verdict;
     const char *gold = dataset->samples[row].gold, *said = parse(answer, protocol);
     snprintf(parsed, size, "%s", said);
     return gold ? strcmp(said, gold) == 0 : (double)NAN;
@@ -419,6 +403,8 @@ const struct benchmark benchmark_pope = {
     .unit = "%",
     .scale = 100,
     .max_new_tokens = 128,
+    .cluster = "image",
+    .licence = "questions MIT; COCO pictures under their Flickr licences, annotations CC BY 4.0",
     .published = "https://github.com/haotian-liu/LLaVA/blob/main/docs/Evaluation.md (eval.zip), "
                  "https://github.com/RUCAIBox/POPE (output/coco), https://cocodataset.org (val2014)",
     .read = pope_read,

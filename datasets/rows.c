@@ -1,8 +1,6 @@
 /* JSON lines, LLaVA's question file and look-up by id, see rows.h. */
 #include "datasets/rows.h"
 
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,12 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/memory.h"
+#include "core/utf8.h"
+
+static size_t byte_order_mark(const char *bytes, size_t n)
+{
+    return n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
 
 enum status rows_open(struct rows *out, const char *path, struct sha256 *sha, struct error *err)
 {
@@ -18,12 +22,51 @@ enum status rows_open(struct rows *out, const char *path, struct sha256 *sha, st
     TRY(file_read(&out->bytes, &out->n_bytes, path, LIMIT_JSON_BYTES, err));
     if (sha)
         sha256_update(sha, out->bytes, out->n_bytes);
+    out->at = byte_order_mark(out->bytes, out->n_bytes);
     return OK;
 }
 
-enum status rows_next(json_t **row, struct rows *rows, struct error *err)
+/* A copy in which every byte that belongs to no character is U+FFFD; the caller frees. */
+static enum status text_repair(char **out, size_t *n_out, const char *text, size_t n, struct error *err)
+{
+    char *at = *out = memory_alloc(n, 3);
+    if (!at)
+        return memory_failed(err, "a repaired line", 3 * n);
+    while (n > 0) {
+        size_t good = utf8_check(text, n);
+        at = mempcpy(at, text, good);
+        text += good;
+        n -= good;
+        if (n > 0) {
+            at = mempcpy(at, "\xef\xbf\xbd", 3);
+            text++;
+            n--;
+        }
+    }
+    *n_out = (size_t)(at - *out);
+    return OK;
+}
+
+/* One line, parsed; repaired: NULL where broken UTF-8 is an error. */
+static enum status line_parse(json_t **row, bool *repaired, const char *start, size_t n, const char *place,
+                              struct error *err)
+{
+    if (!repaired || utf8_check(start, n) == n)
+        return json_parse(row, start, n, place, err);
+    char *text;
+    size_t n_text = 0;
+    TRY(text_repair(&text, &n_text, start, n, err));
+    enum status status = json_parse(row, text, n_text, place, err);
+    free(text);
+    *repaired = true;
+    return status;
+}
+
+static enum status next(json_t **row, bool *repaired, struct rows *rows, struct error *err)
 {
     *row = NULL;
+    if (repaired)
+        *repaired = false;
     while (rows->at < rows->n_bytes) {
         const char *start = rows->bytes + rows->at;
         const char *end = memchr(start, '\n', rows->n_bytes - rows->at);
@@ -39,7 +82,7 @@ enum status rows_next(json_t **row, struct rows *rows, struct error *err)
         if (n > LIMIT_JSONL_LINE)
             return fail(err, BAD_INPUT, "%s: the line has %zu bytes, more than the limit of %u", rows->place,
                         n, LIMIT_JSONL_LINE);
-        TRY(json_parse(row, start, n, rows->place, err));
+        TRY(line_parse(row, repaired, start, n, rows->place, err));
         if (json_is_object(*row))
             return OK;
         json_decref(*row);
@@ -49,6 +92,16 @@ enum status rows_next(json_t **row, struct rows *rows, struct error *err)
                     rows->place);
     }
     return OK;
+}
+
+enum status rows_next(json_t **row, struct rows *rows, struct error *err)
+{
+    return next(row, NULL, rows, err);
+}
+
+enum status rows_next_repaired(json_t **row, bool *repaired, struct rows *rows, struct error *err)
+{
+    return next(row, repaired, rows, err);
 }
 
 void rows_close(struct rows *rows)
@@ -65,7 +118,8 @@ enum status document_read(json_t **out, const char *path, struct sha256 *sha, st
     TRY(file_read(&bytes, &n_bytes, path, LIMIT_JSON_BYTES, err));
     if (sha)
         sha256_update(sha, bytes, n_bytes);
-    enum status status = json_parse(out, bytes, n_bytes, path, err);
+    size_t at = byte_order_mark(bytes, n_bytes);
+    enum status status = json_parse(out, bytes + at, n_bytes - at, path, err);
     free(bytes);
     return status;
 }
@@ -182,17 +236,45 @@ static bool path_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
-const char *file_locate(struct text_pool *pool, const char *given, const char *root, const char *folder,
+/* The folders a benchmark's files may lie in under root, NULL-terminated. */
+static void folders_of(const char *out[4], const struct dataset *dataset)
+{
+    int n = 0;
+    for (int i = 0; !dataset->is_twin && i < 3 && dataset->benchmark->folders[i]; i++)
+        out[n++] = dataset->benchmark->folders[i];
+    if (n == 0)
+        out[n++] = dataset->name;
+    out[n] = NULL;
+}
+
+const char *file_locate(const struct dataset *dataset, const char *given, const char *root,
                         const char *const *names)
 {
+    const char *folders[4];
     if (given || !root)
         return given;
-    for (int i = 0; names[i]; i++) {
-        const char *path = text_pool_format(pool, "%s/%s/%s", root, folder, names[i]);
-        if (path_exists(path))
-            return path;
-    }
+    folders_of(folders, dataset);
+    for (int f = 0; folders[f]; f++)
+        for (int i = 0; names[i]; i++) {
+            const char *path = text_pool_format(dataset->pool, "%s/%s/%s", root, folders[f], names[i]);
+            if (path_exists(path))
+                return path;
+        }
     return NULL;
+}
+
+enum status file_missing(const struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
+                         const char *option, struct error *err)
+{
+    const char *folders[4];
+    folders_of(folders, dataset);
+    if (dataset->is_twin)
+        return fail(err, BAD_INPUT, "%s: %s is not under %s/%s: give %s, or make it: winnow world --suite %s",
+                    dataset->name, name, paths->root ? paths->root : "(no data folder)", folders[0], option,
+                    dataset->name);
+    return fail(err, BAD_INPUT, "%s: %s is not under %s/%s: give %s; published at %s", dataset->name, name,
+                paths->root ? paths->root : "(no data folder)", folders[0], option,
+                dataset->benchmark->published);
 }
 
 static int entry_order(const void *a, const void *b)
@@ -242,21 +324,4 @@ enum status ids_of_samples(struct id_entry **out, const struct dataset *dataset,
         }
     *out = entries;
     return OK;
-}
-
-json_t *figure(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-void warn(json_t *warnings, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    /* Half of a character may stand at the cut. */
-    json_t *value = json_string(text);
-    json_array_append_new(warnings, value ? value : json_string("a warning could not be shown"));
 }

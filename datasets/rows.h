@@ -10,11 +10,12 @@
 #include "datasets/benchmark.h"
 #include "core/error.h"
 #include "core/sha256.h"
+#include "datasets/figures.h"
 #include "datasets/text_pool.h"
 
 enum { PLACE_SIZE = 400 };
 
-/* A file of one JSON object a line. Blank lines are skipped.
+/* A file of one JSON object a line. Blank lines are skipped, and so is a byte order mark.
  *
  *     TRY(rows_open(&rows, path, NULL, err));
  *     while ((status = rows_next(&row, &rows, err)) == OK && row) { … json_decref(row); }
@@ -32,6 +33,8 @@ struct rows {
 enum status rows_open(struct rows *out, const char *path, struct sha256 *sha, struct error *err);
 /* *row is NULL after the last one; else the caller's to json_decref. */
 enum status rows_next(json_t **row, struct rows *rows, struct error *err);
+/* The same for a file of answers: bytes that are no UTF-8 become U+FFFD, and *repaired says so. */
+enum status rows_next_repaired(json_t **row, bool *repaired, struct rows *rows, struct error *err);
 void rows_close(struct rows *rows);
 
 /* A whole JSON document, its bytes added to sha. The caller json_decref's. */
@@ -55,10 +58,14 @@ enum status questions_read(struct dataset *out, const char *path, const char *im
 enum status sample_image(struct sample *sample, struct text_pool *pool, const char *image_dir,
                          const char *name, const char *place, struct error *err);
 
-/* The given path, else the first of root/folder/names[…] (NULL-terminated) that exists, else NULL; owned by
- * the pool. folder: the benchmark's own under root. */
-const char *file_locate(struct text_pool *pool, const char *given, const char *root, const char *folder,
+/* The given path, else the first of root/FOLDER/names[…] (NULL-terminated) that exists, else NULL; owned by
+ * the pool. FOLDER: the benchmark's own, or the twin's name. */
+const char *file_locate(const struct dataset *dataset, const char *given, const char *root,
                         const char *const *names);
+/* The error for a file that file_locate did not find: what it is called, where it was looked for, the option
+ * that names it ("--questions"), where it is published. */
+enum status file_missing(const struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
+                         const char *option, struct error *err);
 
 /* Ids to rows, sorted by id, then row. */
 struct id_entry {
@@ -71,10 +78,5 @@ int ids_find(const struct id_entry *entries, int n, const char *id);
 /* The samples' ids sorted, [dataset->n]; the caller frees. unique: an id that occurs twice is an error. */
 enum status ids_of_samples(struct id_entry **out, const struct dataset *dataset, bool unique,
                            const char *path, struct error *err);
-
-/* A number for a report: NaN becomes null. */
-json_t *figure(double value);
-/* Appends a formatted warning. */
-void warn(json_t *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

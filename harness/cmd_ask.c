@@ -128,8 +128,8 @@ static enum status prompts_make(char **prompts, const struct ask *ask, char **qu
             if (strcmp(ask->control, "no-image") == 0)
                 placeholders_remove(prompts[t]);
         } else {
-            TRY(template_prompt(&prompts[t], ask->template, questions[t], t == 0 ? n_images : 0, t == 0,
-                                err));
+            TRY(template_prompt(&prompts[t], ask->template, questions[t],
+                                (struct placeholders){.n = t == 0 ? n_images : 0}, t == 0, err));
         }
     }
     return OK;

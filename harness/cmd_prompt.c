@@ -20,7 +20,7 @@ static const char usage[] =
     "  --questions F      question file (default: the benchmark's own under --data)\n"
     "  --data DIR         tree of LLaVA's evaluation, or the folder given to winnow world --out\n"
     "  --images DIR       folder of the pictures, put before their names\n"
-    "  --template T       vicuna_v1 (default), llava_v1, llava-hf\n"
+    "  --template T       vicuna_v1, llava_v1, llava-hf (default: that of the official run)\n"
     "  --limit N          the first N questions\n"
     "  --max-new-tokens N instead of the benchmark's own answer limit\n"
     "  -h, --help         this text\n";
@@ -43,7 +43,7 @@ static enum status options_read(struct options *out, bool *done, int argc, char 
                                           {"json", no_argument, NULL, JSON},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    *out = (struct options){.template = "vicuna_v1"};
+    *out = (struct options){0};
     *done = false;
     optind = 0; /* GNU: scan anew */
     for (int c; (c = getopt_long(argc, argv, ":h", table, NULL)) != -1;) {
@@ -85,11 +85,12 @@ static enum status options_read(struct options *out, bool *done, int argc, char 
     return OK;
 }
 
-static enum status print_prompt(const struct sample *sample, const struct options *options,
+static enum status print_prompt(const struct dataset *data, int row, const struct options *options,
                                 int max_new_tokens, struct error *err)
 {
+    const struct sample *sample = &data->samples[row];
     char *prompt;
-    TRY(template_prompt(&prompt, options->template, sample->text, sample->image ? 1 : 0, 1, err));
+    TRY(template_prompt(&prompt, options->template, sample->text, sample_placeholders(data, row), 1, err));
     json_t *line = json_object(), *images = json_array();
     json_object_set_new(line, "question_id",
                         sample->numeric_id ? json_integer(strtoll(sample->question_id, NULL, 10))
@@ -106,16 +107,18 @@ static enum status print_prompt(const struct sample *sample, const struct option
     return OK;
 }
 
-static enum status run(const struct options *options, struct error *err)
+static enum status run(struct options *options, struct error *err)
 {
     struct dataset data;
     enum status status = OK;
     TRY(benchmark_read(&data, options->benchmark, &options->paths, err));
     int n = options->limit > 0 && options->limit < data.n ? (int)options->limit : data.n;
+    if (!options->template)
+        options->template = data.benchmark->template ? data.benchmark->template : "vicuna_v1";
     int max_new_tokens =
         options->max_new_tokens ? (int)options->max_new_tokens : data.benchmark->max_new_tokens;
     for (int i = 0; i < n && status == OK; i++)
-        status = print_prompt(&data.samples[i], options, max_new_tokens, err);
+        status = print_prompt(&data, i, options, max_new_tokens, err);
     dataset_close(&data);
     return status;
 }

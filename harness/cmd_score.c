@@ -122,9 +122,11 @@ static enum status score_samples(double *scores, const struct dataset *data, con
         return fail(err, NO_MACHINE, "%s: no memory for its lines", path);
     for (int i = 0; i < data->n; i++) {
         char parsed[1024] = "";
-        scores[i] = answers->text[i] ? data->benchmark->score_sample(parsed, sizeof parsed, data, i,
-                                                                     answers->text[i], protocol)
-                                     : (double)NAN;
+        scores[i] =
+            answers->text[i]
+                ? data->benchmark->score_sample(parsed, sizeof parsed, data, i, answers->text[i],
+                                                answers->verdict ? answers->verdict[i] : NULL, protocol)
+                : (double)NAN;
         if (!memory)
             continue;
         json_t *line = sample_line(&data->samples[i], answers->text[i], parsed, scores[i]);

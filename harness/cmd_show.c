@@ -293,7 +293,8 @@ static enum status ask_one(struct picture *out, struct session *session, const s
     char *prompt = NULL;
     struct answer answer = {0};
     enum status status;
-    TRY_GOTO(status, template_prompt(&prompt, options->template_name, question, 1, 1, err));
+    TRY_GOTO(status, template_prompt(&prompt, options->template_name, question, (struct placeholders){.n = 1},
+                                     1, err));
     int n_new = options->common.max_new_tokens > 0 ? options->common.max_new_tokens : ANSWER_TOKENS;
     TRY_GOTO(status, session_ask(&answer, session,
                                  &(struct question){.prompts = (const char *const[]){prompt},

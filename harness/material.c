@@ -218,9 +218,11 @@ const char *shown_image(const struct material *material, enum control control, i
 enum status sample_prompt(char **out, const struct material *material, enum control control, int row,
                           struct error *err)
 {
-    int n_images = shown_image(material, control, row) ? 1 : 0;
-    return template_prompt(out, material->entry->template, material->data.samples[row].text, n_images, 1,
-                           err);
+    const struct dataset *data = &material->data;
+    struct placeholders images = {0};
+    if (shown_image(material, control, row))
+        images = sample_placeholders(data, row);
+    return template_prompt(out, material->entry->template, data->samples[row].text, images, 1, err);
 }
 
 enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,

@@ -351,7 +351,7 @@ static enum status keep_answer(struct queue *queue, const struct item *item, str
                                .yes_prob = yes_share(run, answer->first_logits),
                                .wall_ms = wall_ms};
     row.score =
-        data->benchmark->score_sample(parsed, sizeof parsed, data, item->row, text, PROTOCOL_OFFICIAL);
+        data->benchmark->score_sample(parsed, sizeof parsed, data, item->row, text, NULL, PROTOCOL_OFFICIAL);
     if (cell->arm->control == CONTROL_MISMATCHED && material->mismatched &&
         material->mismatched[item->row] >= 0)
         row.image = data->samples[material->mismatched[item->row]].image_name;

@@ -23,7 +23,7 @@ static const struct {
 };
 enum { N_TEMPLATES = sizeof templates / sizeof templates[0] };
 
-static const char next_turn[] = "</s>USER: ", placeholder[] = "<image>\n", closing[] = " ASSISTANT:";
+static const char next_turn[] = "</s>USER: ", placeholder[] = "<image>", closing[] = " ASSISTANT:";
 
 const char *const *template_names(void)
 {
@@ -33,8 +33,8 @@ const char *const *template_names(void)
     return names;
 }
 
-enum status template_prompt(char **out, const char *name, const char *question, int n_images, int first,
-                            struct error *err)
+enum status template_prompt(char **out, const char *name, const char *question, struct placeholders images,
+                            int first, struct error *err)
 {
     int t = 0;
     *out = NULL;
@@ -48,20 +48,33 @@ enum status template_prompt(char **out, const char *name, const char *question, 
         return fail(err, BAD_INPUT, "there is no template \"%s\"; there are %s", printable(shown, name),
                     choices);
     }
-    if (n_images < 0 || n_images > LIMIT_IMAGES)
-        return fail(err, BAD_INPUT, "a prompt may have 0 to %d images, found %d", LIMIT_IMAGES, n_images);
+    if (images.n < 0 || images.n > LIMIT_IMAGES)
+        return fail(err, BAD_INPUT, "a prompt may have 0 to %d images, found %d", LIMIT_IMAGES, images.n);
     const char *opening = first ? templates[t].opening : next_turn;
     size_t n_question = strlen(question);
     if (n_question > LIMIT_TEXT_BYTES)
         return fail(err, BAD_INPUT, "a question may have %d bytes, found %zu", LIMIT_TEXT_BYTES, n_question);
-    size_t size = strlen(opening) + (size_t)n_images * (sizeof placeholder - 1) + n_question + sizeof closing;
+    size_t size = strlen(opening) + (size_t)images.n * sizeof placeholder + n_question + sizeof closing;
     char *at = *out = memory_alloc(size, 1);
     if (!at)
         return memory_failed(err, "prompt", size);
     at = stpcpy(at, opening);
-    for (int i = 0; i < n_images; i++)
+    for (int i = 0; i < images.n; i++) {
         at = stpcpy(at, placeholder);
+        if (!images.joined || i + 1 == images.n)
+            *at++ = '\n';
+    }
     at = stpcpy(at, question);
     stpcpy(at, closing);
     return OK;
+}
+
+struct placeholders sample_placeholders(const struct dataset *dataset, int row)
+{
+    const struct sample *sample = &dataset->samples[row];
+    if (!sample->image)
+        return (struct placeholders){0};
+    if (sample->media == MEDIA_VIDEO)
+        return (struct placeholders){.n = dataset->benchmark->n_frames, .joined = true};
+    return (struct placeholders){.n = 1};
 }

@@ -4,12 +4,23 @@
 #ifndef WINNOW_TEMPLATE_H
 #define WINNOW_TEMPLATE_H
 
+#include <stdbool.h>
+
+#include "datasets/benchmark.h"
 #include "error.h"
 
-/* One turn: with `first`, the opening (system text, "USER: ", one "<image>\n" per image, question); else what
- * continues after an answer (its closing "</s>" included). The caller frees *out. */
-enum status template_prompt(char **out, const char *name, const char *question, int n_images, int first,
-                            struct error *err);
+/* The pictures of a turn: one "<image>\n" each, or, joined, the frames of one clip: "<image><image>…\n". */
+struct placeholders {
+    int n;
+    bool joined;
+};
+
+/* One turn: with `first`, the opening (system text, "USER: ", placeholders, question); else what continues
+ * after an answer (its closing "</s>" included). The caller frees *out. */
+enum status template_prompt(char **out, const char *name, const char *question, struct placeholders images,
+                            int first, struct error *err);
+/* Those of a benchmark's sample: none, one picture, or the frames of its clip. */
+struct placeholders sample_placeholders(const struct dataset *dataset, int row);
 const char *const *template_names(void); /* NULL-terminated */
 
 #endif

@@ -195,7 +195,8 @@ static inline void write_trace(void)
     must(trace_close(trace, &err), &err);
 }
 
-static inline void expect_ints(const int32_t *found, const int32_t *expected, int n, const char *what, int cut)
+static inline void expect_ints(const int32_t *found, const int32_t *expected, int n, const char *what,
+                               int cut)
 {
     assert_true(n <= 0 || found != NULL);
     for (int i = 0; i < n; i++)
@@ -252,7 +253,8 @@ static inline void expect_sample(const struct replay_file *file, int sample, int
     replay_free(cuts, n);
 }
 
-static inline void expect_error(enum status status, enum status expected, const struct error *err, const char *part)
+static inline void expect_error(enum status status, enum status expected, const struct error *err,
+                                const char *part)
 {
     if (status != expected || strstr(err->text, part) == NULL)
         fail_msg("expected status %d and \"...%s...\", found %d: %s", expected, part, status,

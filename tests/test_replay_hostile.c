@@ -1,4 +1,5 @@
-/* Replays of hostile traces: refused with a message that names what is wrong, and nothing of HDF5's left open. */
+/* Replays of hostile traces: refused with a message that names what is wrong, and nothing of HDF5's left
+ * open. */
 #include "replay_traces.h"
 
 enum deed {

@@ -192,11 +192,12 @@ static void pope_parsers(void **state)
         const char *in = json_string_value(json_object_get(row, "in"));
         const char *official = json_string_value(json_object_get(row, "pope_official"));
         const char *vlmeval = json_string_value(json_object_get(row, "vlmevalkit_yorn"));
-        double right = data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, PROTOCOL_OFFICIAL);
+        double right =
+            data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, NULL, PROTOCOL_OFFICIAL);
         if (strcmp(parsed, official) != 0)
             fail_msg("\"%s\": expected %s, found %s", in, official, parsed);
         assert_true(right == (strcmp(official, "yes") == 0));
-        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, PROTOCOL_VLMEVAL);
+        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, in, NULL, PROTOCOL_VLMEVAL);
         if (strcasecmp(parsed, vlmeval) != 0)
             fail_msg("\"%s\" (vlmeval): expected %s, found %s", in, vlmeval, parsed);
         json_decref(row);
@@ -206,7 +207,7 @@ static void pope_parsers(void **state)
         {" Yes\n", "yes"}, {"NO", "no"}, {"yes.", "other"}, {"", "other"}, {"no way", "other"}};
     for (size_t i = 0; i < sizeof lmms / sizeof lmms[0]; i++) {
         char parsed[16];
-        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, lmms[i][0], PROTOCOL_LMMS);
+        data.benchmark->score_sample(parsed, sizeof parsed, &data, 0, lmms[i][0], NULL, PROTOCOL_LMMS);
         assert_string_equal(parsed, lmms[i][1]);
     }
     free(bytes);
@@ -308,7 +309,7 @@ static void pope_hostile_files(void **state)
                    "id.jsonl:2: \"question_id\"");
     assert_refused("mini-pope", &paths, write_file("value.jsonl", "\"no\"\n"), "value.jsonl:1");
     assert_refused("mini-pope", &paths, write_file("list.json", "[{\"questionId\": 1}]"),
-                   "entry 0: \"prediction\"");
+                   "entry 0: \"text\"");
     assert_refused("mini-pope", &paths,
                    write_file("bytes.jsonl", "{\"question_id\": 1, \"text\": \"\xff\"}\n"), "bytes.jsonl:1");
     assert_refused("mini-pope", &paths, in_folder("none.jsonl"), "none.jsonl");
@@ -354,8 +355,11 @@ static void no_golds(void **state)
                      OK);
     assert_false(data.has_gold);
     assert_int_equal(answers_read(&answers, &data, path, &err), OK);
-    assert_int_equal(benchmark_score(&figures, &data, &answers, PROTOCOL_OFFICIAL, &err), BAD_INPUT);
-    assert_non_null(strstr(err.text, "--annotations"));
+    assert_int_equal(benchmark_score(&figures, &data, &answers, PROTOCOL_OFFICIAL, &err), OK);
+    assert_true(json_is_null(json_object_get(figures, "headline")));
+    const char *warning = json_string_value(json_array_get(json_object_get(figures, "warnings"), 0));
+    assert_non_null(strstr(warning, "--annotations"));
+    json_decref(figures);
     enum protocol protocol;
     assert_int_equal(protocol_parse(&protocol, data.benchmark, "lmm", &err), BAD_INPUT);
     assert_non_null(strstr(err.text, "official, lmms, vlmeval"));
@@ -593,7 +597,9 @@ static void prompts_byte_for_byte(void **state)
         const char *start = n_images ? user + strlen("<image>\n") : user;
         char *question = strdup(start), *prompt;
         question[strlen(question) - strlen(" ASSISTANT:")] = '\0';
-        assert_int_equal(template_prompt(&prompt, conversation, question, n_images, 1, &err), OK);
+        assert_int_equal(
+            template_prompt(&prompt, conversation, question, (struct placeholders){.n = n_images}, 1, &err),
+            OK);
         assert_string_equal(prompt, wanted);
         free(prompt);
         free(question);
@@ -608,15 +614,17 @@ static void prompt_templates(void **state)
     (void)state;
     struct error err;
     char *prompt;
-    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", 1, 1, &err), OK);
+    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", (struct placeholders){.n = 1}, 1, &err), OK);
     assert_string_equal(prompt, "USER: <image>\nQ? ASSISTANT:");
     free(prompt);
-    assert_int_equal(template_prompt(&prompt, "vicuna_v1", "And?", 0, 0, &err), OK);
+    assert_int_equal(template_prompt(&prompt, "vicuna_v1", "And?", (struct placeholders){0}, 0, &err), OK);
     assert_string_equal(prompt, "</s>USER: And? ASSISTANT:");
     free(prompt);
-    assert_int_equal(template_prompt(&prompt, "llava_v0", "Q?", 1, 1, &err), BAD_INPUT);
+    assert_int_equal(template_prompt(&prompt, "llava_v0", "Q?", (struct placeholders){.n = 1}, 1, &err),
+                     BAD_INPUT);
     assert_non_null(strstr(err.text, "vicuna_v1, llava_v1, llava-hf"));
-    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", 65, 1, &err), BAD_INPUT);
+    assert_int_equal(template_prompt(&prompt, "llava-hf", "Q?", (struct placeholders){.n = 65}, 1, &err),
+                     BAD_INPUT);
     assert_string_equal(template_names()[2], "llava-hf");
     assert_null(template_names()[3]);
 }
