@@ -37,7 +37,7 @@ enum { MEAN_SUMS = 2 };
 void mean_tally(double *sums, const struct dataset *dataset, const int *rows, const double *scores, int n);
 double mean_headline(const double *sums);
 
-/* ---- ASCII ----------------------------------------------------------------------------------- */
+/* ---- ASCII ---------------------------------------------------------------------------------- */
 static inline bool ascii_is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r') || (c >= '\x1c' && c <= '\x1f');

@@ -368,7 +368,7 @@ static void gqa_close(struct dataset *dataset)
 
 /* official: trailing periods stripped, lower case. lmms: lower case, ASCII punctuation removed. vlmeval:
  * stripped, lower case. Letters beyond ASCII stay as they are: no gold has any. */
-static void normalise(char out[PREDICTION_SIZE], const char *text, enum protocol protocol)
+static void normalise(char *out, size_t size, const char *text, enum protocol protocol)
 {
     size_t n = strlen(text), n_out = 0;
     while (protocol == PROTOCOL_OFFICIAL && n > 0 && text[n - 1] == '.')
@@ -379,7 +379,7 @@ static void normalise(char out[PREDICTION_SIZE], const char *text, enum protocol
         while (n > 0 && ascii_is_space(text[0]))
             text++, n--;
     }
-    for (size_t i = 0; i < n && n_out + 1 < PREDICTION_SIZE; i++) {
+    for (size_t i = 0; i < n && n_out + 1 < size; i++) {
         char c = text[i];
         if (protocol == PROTOCOL_LMMS && ascii_is_punctuation(c))
             continue;
@@ -392,7 +392,7 @@ static bool is_right(const char *prediction, const char *gold, enum protocol pro
 {
     char normalised[PREDICTION_SIZE];
     if (protocol == PROTOCOL_LMMS || protocol == PROTOCOL_VLMEVAL) {
-        normalise(normalised, gold, protocol);
+        normalise(normalised, sizeof normalised, gold, protocol);
         gold = normalised;
     }
     return strcmp(prediction, gold) == 0;
@@ -403,7 +403,7 @@ static double gqa_score_sample(char *parsed, size_t size, const struct dataset *
 {
     char prediction[PREDICTION_SIZE];
     (void)verdict;
-    normalise(prediction, answer, protocol);
+    normalise(prediction, sizeof prediction, answer, protocol);
     snprintf(parsed, size, "%s", prediction);
     const char *gold = dataset->samples[row].gold;
     return gold ? is_right(prediction, gold, protocol) : (double)NAN;
@@ -524,7 +524,7 @@ static enum status gqa_score(json_t *figures, json_t *warnings, const struct dat
         n_unbalanced += !question->balanced;
         if (!answers->text[i])
             continue;
-        normalise(prediction, answers->text[i], protocol);
+        normalise(prediction, sizeof prediction, answers->text[i], protocol);
         right[i] = is_right(prediction, question->answer, protocol);
         if (!question->balanced)
             continue;
@@ -584,6 +584,29 @@ static void gqa_tally(double *sums, const struct dataset *dataset, const int *ro
         }
 }
 
+/* LLaVA's convert_gqa_for_eval.py: the file that Stanford's eval.py takes. */
+static enum status gqa_submit(const char *path, const struct dataset *dataset, const struct answers *answers,
+                              struct error *err)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < dataset->n; i++) {
+        if (!answers->text[i])
+            continue;
+        size_t size = strlen(answers->text[i]) + 1;
+        char *prediction = memory_alloc(size, 1);
+        if (!prediction) {
+            json_decref(list);
+            return memory_failed(err, "a prediction", size);
+        }
+        normalise(prediction, size, answers->text[i],
+                  answers->converted ? PROTOCOL_CONVERTED : PROTOCOL_OFFICIAL);
+        json_array_append_new(list, json_pack("{ss ss}", "questionId", dataset->samples[i].question_id,
+                                              "prediction", prediction));
+        free(prediction);
+    }
+    return json_submit(path, list, err);
+}
+
 extern const struct benchmark benchmark_gqa;
 const struct benchmark benchmark_gqa = {
     .name = "gqa",
@@ -599,6 +622,8 @@ const struct benchmark benchmark_gqa = {
     .read = gqa_read,
     .close = gqa_close,
     .score_sample = gqa_score_sample,
+    .submit = gqa_submit,
+    .submission = "testdev_balanced_predictions.json for eval.py: [{questionId, prediction}]",
     .n_sums = MEAN_SUMS,
     .tally = gqa_tally,
     .headline = mean_headline,

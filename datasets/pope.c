@@ -409,6 +409,7 @@ const struct benchmark benchmark_pope = {
                  "https://github.com/RUCAIBox/POPE (output/coco), https://cocodataset.org (val2014)",
     .read = pope_read,
     .score_sample = pope_score_sample,
+    .submission = "LLaVA's answer file, for eval_pope.py",
     .n_sums = N_CATEGORIES * SUMS_PER_CATEGORY,
     .tally = pope_tally,
     .headline = pope_headline,

@@ -325,3 +325,14 @@ enum status ids_of_samples(struct id_entry **out, const struct dataset *dataset,
     *out = entries;
     return OK;
 }
+
+enum status json_submit(const char *path, json_t *document, struct error *err)
+{
+    char *text = document ? json_dumps(document, JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(document);
+    if (!text)
+        return fail(err, NO_MACHINE, "%s: no memory for its text", path);
+    enum status status = file_write(path, text, strlen(text), err);
+    free(text);
+    return status;
+}

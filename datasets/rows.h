@@ -67,6 +67,9 @@ const char *file_locate(const struct dataset *dataset, const char *given, const 
 enum status file_missing(const struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
                          const char *option, struct error *err);
 
+/* Writes a document for a scorer and lets go of it. */
+enum status json_submit(const char *path, json_t *document, struct error *err);
+
 /* Ids to rows, sorted by id, then row. */
 struct id_entry {
     const char *id;

@@ -225,23 +225,67 @@ static int list_schedules(enum format format)
 
 /* ---- the rest ------------------------------------------------------------------------------- */
 
+static const char *template_of(const struct benchmark *b)
+{
+    return b->template ? b->template : "vicuna_v1";
+}
+
+/* "official, lmms" */
+static const char *protocols_of(const struct benchmark *b)
+{
+    static const char *const names[] = {"official", "lmms", "vlmeval"};
+    static char text[40];
+    text[0] = '\0';
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (b->protocols & 1u << i)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", text[0] ? ", " : "", names[i]);
+    return text;
+}
+
+static json_t *benchmark_json(const struct benchmark *b)
+{
+    return json_pack("{ss ss ss ss sf ss si ss ss so ss so ss}", "name", b->name, "title", b->title, "metric",
+                     b->metric, "unit", b->unit, "perfect", b->scale, "cluster", b->cluster, "max_new_tokens",
+                     b->max_new_tokens, "template", template_of(b), "protocols", protocols_of(b), "judge",
+                     text_or_null(b->judging ? b->judging->model : NULL), "licence", b->licence, "submission",
+                     text_or_null(b->submission), "published", b->published);
+}
+
+static void print_benchmark(const struct benchmark *b)
+{
+    printf("%-13s %s: %s (perfect: %g %s)\n", b->name, b->title, b->metric, b->scale, b->unit);
+    printf("%-13s cluster: %s; at most %d tokens; template %s; protocols %s%s%s\n", "", b->cluster,
+           b->max_new_tokens, template_of(b), protocols_of(b), b->judging ? "; judge " : "",
+           b->judging ? b->judging->model : "");
+    printf("%-13s licence: %s\n", "", b->licence);
+    if (b->submission)
+        printf("%-13s submission: %s\n", "", b->submission);
+    printf("%-13s published: %s\n", "", b->published);
+}
+
 static int list_benchmarks(enum format format)
 {
+    if (format == FORMAT_MARKDOWN)
+        puts("| name | benchmark | headline | cluster | answer limit | template | protocols | licence of the "
+             "data |\n"
+             "|---|---|---|---|---|---|---|---|");
     int n;
     const struct benchmark *const *all = benchmarks(&n);
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
         if (format == FORMAT_JSON)
-            json_array_append_new(list, json_pack("{ss ss ss so}", "name", all[i]->name, "title",
-                                                  all[i]->title, "metric", all[i]->metric, "published",
-                                                  text_or_null(all[i]->published)));
+            json_array_append_new(list, benchmark_json(all[i]));
+        else if (format == FORMAT_MARKDOWN)
+            printf("| `%s` | %s | %s | %s | %d | `%s` | %s | %s |\n", all[i]->name, all[i]->title,
+                   all[i]->metric, all[i]->cluster, all[i]->max_new_tokens, template_of(all[i]),
+                   protocols_of(all[i]), all[i]->licence);
         else
-            printf("%-12s %-8s metric: %s; published: %s\n", all[i]->name, all[i]->title, all[i]->metric,
-                   all[i]->published);
+            print_benchmark(all[i]);
     if (format == FORMAT_JSON)
         return json_print(json_pack("{so}", "benchmarks", list));
     json_decref(list);
-    printf("mini-NAME    the generated twin of pope and gqa: `winnow world`\n");
+    if (format == FORMAT_TEXT)
+        printf("mini-NAME: the generated twin of NAME, in the same files; `winnow world` makes it\n");
     return OK;
 }
 
@@ -315,7 +359,7 @@ int cmd_list(int argc, char **argv)
         const char *name;
         int (*list)(enum format format);
         bool markdown;
-    } lists[] = {{"methods", list_methods, false},    {"benchmarks", list_benchmarks, false},
+    } lists[] = {{"methods", list_methods, false},    {"benchmarks", list_benchmarks, true},
                  {"families", list_families, false},  {"devices", list_devices, false},
                  {"schedules", list_schedules, true}, {"grids", list_grids, false}};
     enum format format = FORMAT_TEXT;
@@ -339,7 +383,8 @@ int cmd_list(int argc, char **argv)
         if (strcmp(what, lists[i].name) != 0)
             continue;
         if (format == FORMAT_MARKDOWN && !lists[i].markdown)
-            return command_usage("list", "--markdown goes with params and schedules, not with %s", what);
+            return command_usage("list", "--markdown goes with params, benchmarks and schedules, not with %s",
+                                 what);
         return lists[i].list(format);
     }
     return command_usage(

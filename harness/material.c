@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "datasets/mini/suite.h"
+#include "datasets/pictures.h"
 #include "harness/choose.h"
 #include "harness/replay.h"
 #include "harness/sweep_run.h"
@@ -176,9 +177,9 @@ enum status material_open(struct material *material, struct run *run, const stru
         entry->max_new_tokens > 0 ? entry->max_new_tokens : material->data.benchmark->max_new_tokens;
     int n_images = 0;
     for (int i = 0; i < material->n_rows; i++) {
-        const char *image = material->data.samples[material->rows[i]].image;
-        n_images += image != NULL;
-        material->n_images_missing += image && !file_exists(image);
+        const char *file = sample_file(&material->data.samples[material->rows[i]]);
+        n_images += file != NULL;
+        material->n_images_missing += file && !file_exists(file);
     }
     if (n_images > 0 && material->n_images_missing == n_images && !options->plan) {
         const char *image = material->data.samples[material->rows[0]].image;
@@ -206,13 +207,19 @@ bool cell_is_runnable(const struct cell *cell)
     return cell->reason == NULL && cell->id != 0;
 }
 
-const char *shown_image(const struct material *material, enum control control, int row)
+int shown_row(const struct material *material, enum control control, int row)
 {
     if (control == CONTROL_NO_IMAGE)
-        return NULL;
+        return -1;
     if (control == CONTROL_MISMATCHED && material->mismatched && material->mismatched[row] >= 0)
         row = material->mismatched[row];
-    return material->data.samples[row].image;
+    return material->data.samples[row].image ? row : -1;
+}
+
+const char *shown_image(const struct material *material, enum control control, int row)
+{
+    int shown = shown_row(material, control, row);
+    return shown < 0 ? NULL : material->data.samples[shown].image;
 }
 
 enum status sample_prompt(char **out, const struct material *material, enum control control, int row,
@@ -225,22 +232,60 @@ enum status sample_prompt(char **out, const struct material *material, enum cont
     return template_prompt(out, material->entry->template, data->samples[row].text, images, 1, err);
 }
 
-enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
-                         const char *path, enum control control, const struct encode_options *options,
-                         struct error *err)
+static void paint_over(struct image *image, const struct vlm *vlm)
 {
-    struct image image = {0};
-    TRY(image_read(&image, path, err));
-    if (control == CONTROL_BLANK) {
-        uint8_t mean[3];
-        processor_mean_colour(mean, vlm_processor(vlm));
-        size_t n_pixels = (size_t)image.width * (size_t)image.height;
-        for (size_t i = 0; i < n_pixels; i++)
-            memcpy(image.rgb + 3 * i, mean, 3);
+    uint8_t mean[3];
+    processor_mean_colour(mean, vlm_processor(vlm));
+    size_t n_pixels = (size_t)image->width * (size_t)image->height;
+    for (size_t i = 0; i < n_pixels; i++)
+        memcpy(image->rgb + 3 * i, mean, 3);
+}
+
+enum status encode_shown(struct shown *out, struct session *session, const struct vlm *vlm,
+                         const struct dataset *dataset, int row, enum control control,
+                         const struct encode_options *options, struct error *err)
+{
+    struct image *pictures = NULL;
+    int n = 0;
+    enum status status = OK;
+    *out = (struct shown){0};
+    if (row < 0)
+        return OK;
+    TRY(sample_pictures(&pictures, &n, dataset, row, err));
+    out->features = memory_zero((size_t)n, sizeof *out->features);
+    if (out->features == NULL)
+        TRY_GOTO(status, memory_failed(err, "features", (size_t)n * sizeof *out->features));
+    for (; out->n < n; out->n++) {
+        struct encode_options own = *options;
+        own.image = out->n;
+        own.n_images = n;
+        if (control == CONTROL_BLANK)
+            paint_over(&pictures[out->n], vlm);
+        TRY_GOTO(status, session_encode(&out->features[out->n], session, &pictures[out->n], &own, err));
     }
-    enum status status = session_encode(out, session, &image, options, err);
-    image_free(&image);
+exit:
+    pictures_free(pictures, n);
+    if (status != OK)
+        shown_release(out);
     return status;
+}
+
+enum status shown_share(struct shown *out, const struct shown *shown, struct error *err)
+{
+    *out = (struct shown){.features = memory_alloc((size_t)shown->n, sizeof *out->features), .n = shown->n};
+    if (out->features == NULL)
+        return memory_failed(err, "features", (size_t)shown->n * sizeof *out->features);
+    for (int i = 0; i < shown->n; i++)
+        out->features[i] = features_retain(shown->features[i]);
+    return OK;
+}
+
+void shown_release(struct shown *shown)
+{
+    for (int i = 0; i < shown->n; i++)
+        features_release(shown->features[i]);
+    free(shown->features);
+    *shown = (struct shown){0};
 }
 
 struct question sample_question(const struct run *run, const struct cell *cell, int row)
@@ -293,7 +338,10 @@ enum status typical_input(struct plan_input *out, const struct run *run, const s
     char *prompt;
     int32_t *ids = NULL;
     TRY(sample_prompt(&prompt, material, cell->arm->control, row, err));
-    const char *placeholder = strstr(prompt, "<image>"), *after = placeholder ? placeholder + 7 : prompt;
+    const char *after = prompt;
+    int n_pictures = 0;
+    for (const char *found; (found = strstr(after, "<image>")); after = found + 7)
+        n_pictures++;
     enum status status = tokenizer_encode(vlm_tokenizer(run->vlm), &ids, &n_ids, prompt, -1, true, err);
     free(ids);
     if (status == OK) {
@@ -303,8 +351,9 @@ enum status typical_input(struct plan_input *out, const struct run *run, const s
     }
     free(prompt);
     TRY(status);
-    out->n_visual = placeholder ? config->visual_per_image : 0;
-    out->n_text = n_ids - (placeholder ? 1 : 0);
+    out->n_images = n_pictures > 0 ? n_pictures : 1;
+    out->n_visual = n_pictures * config->visual_per_image;
+    out->n_text = n_ids - n_pictures;
     out->n_text_after = n_after;
     return OK;
 }

@@ -95,8 +95,11 @@ static enum status read_benchmark(struct sweep_benchmark *out, const struct swee
             return yaml_fail(err, tree, node, "a benchmark: `name` is missing");
     }
     TRY(yaml_text(&out->name, tree, name, "name of a benchmark", err));
-    if (benchmark_find(out->name, NULL) == NULL)
+    const struct benchmark *benchmark = benchmark_find(out->name, NULL);
+    if (benchmark == NULL)
         return unknown_benchmark(tree, name, out->name, err);
+    if (out->template == NULL) /* the conversation of the benchmark's official run */
+        out->template = benchmark->template ? benchmark->template : "vicuna_v1";
     if (name == node)
         return OK;
     const struct {
@@ -358,7 +361,7 @@ static enum status read_all(struct sweep *out, struct yaml_tree *tree, struct er
     if ((node = yaml_get(tree, root, "protocol")))
         TRY(yaml_choice(&index, tree, node, "protocol", protocol_names, err));
     /* Protocol llava: its conversation, a padded square, each benchmark's own answer limit. */
-    struct sweep_benchmark shared = {.template = "vicuna_v1", .image_mode = IMAGE_MODE_PAD};
+    struct sweep_benchmark shared = {.image_mode = IMAGE_MODE_PAD};
     TRY(read_shared(&shared, tree, root, err));
     TRY(read_lists(out, &shared, tree, err));
     if ((node = yaml_get(tree, root, "timing")))

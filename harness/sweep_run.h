@@ -51,15 +51,25 @@ struct run {
 extern volatile sig_atomic_t sweep_stop;
 
 bool cell_is_runnable(const struct cell *cell);
-/* The picture a sample is shown: path, or NULL for none. *missing: the file is needed and not there. */
+/* The row whose pictures a sample is shown; -1 for none. */
+int shown_row(const struct material *material, enum control control, int row);
+/* One text for the same pictures; NULL for none. */
 const char *shown_image(const struct material *material, enum control control, int row);
 /* The final prompt of a sample; the caller frees. */
 enum status sample_prompt(char **out, const struct material *material, enum control control, int row,
                           struct error *err);
-/* The features of a picture as a control changes it: blank paints it over. */
-enum status encode_shown(struct features **out, struct session *session, const struct vlm *vlm,
-                         const char *path, enum control control, const struct encode_options *options,
-                         struct error *err);
+/* The features of all pictures a sample shows: one, or the frames of a clip. Zero: none. */
+struct shown {
+    struct features **features;
+    int n;
+};
+/* Those of row `row` (shown_row; -1 gives none) as a control changes them: blank paints them over. */
+enum status encode_shown(struct shown *out, struct session *session, const struct vlm *vlm,
+                         const struct dataset *dataset, int row, enum control control,
+                         const struct encode_options *options, struct error *err);
+/* Another reference to each. */
+enum status shown_share(struct shown *out, const struct shown *shown, struct error *err);
+void shown_release(struct shown *shown);
 /* What the encoding of a sample's picture depends on; `replay` is that of the question. */
 struct encode_options sample_encoding(const struct run *run, const struct cell *cell,
                                       const struct question *question);

@@ -72,47 +72,47 @@ static void read_times(double out[N_TIMES], const struct ledger *ledger)
     memcpy(out, &times, sizeof times);
 }
 
-static enum status encode(struct features **out, struct timing *timing, struct session *session,
+static enum status encode(struct shown *out, struct timing *timing, struct session *session,
                           const struct cell *cell, const struct question *question, int row,
                           struct error *err)
 {
-    const char *path = shown_image(&timing->run->materials[cell->benchmark], CONTROL_NONE, row);
+    const struct material *material = &timing->run->materials[cell->benchmark];
     struct encode_options options = sample_encoding(timing->run, cell, question);
-    *out = NULL;
-    return path ? encode_shown(out, session, timing->run->vlm, path, CONTROL_NONE, &options, err) : OK;
+    return encode_shown(out, session, timing->run->vlm, &material->data,
+                        shown_row(material, CONTROL_NONE, row), CONTROL_NONE, &options, err);
 }
 
 static enum status ask(double *times, struct timing *timing, struct session *session, const struct cell *cell,
-                       int row, struct features *features, struct error *err)
+                       int row, const struct shown *shown, struct error *err)
 {
     const struct material *material = &timing->run->materials[cell->benchmark];
     char *prompt;
     TRY(sample_prompt(&prompt, material, CONTROL_NONE, row, err));
     struct question question = sample_question(timing->run, cell, row);
-    struct features *own = NULL;
+    struct shown own = {0};
     struct answer answer = {0};
     struct cut_record *cuts = NULL;
     int n_cuts = 0;
     enum status status;
     TRY_GOTO(status, sample_replay(&question, &cuts, &n_cuts, cell, row, err));
-    if (features && question.method->reducer->in_tower) /* the tower is at work for this method alone */
+    if (shown->n > 0 && question.method->reducer->in_tower) /* the tower is at work for this method alone */
         TRY_GOTO(status, encode(&own, timing, session, cell, &question, row, err));
     question.prompts = (const char *const *)&prompt;
-    question.images = own ? &own : &features;
-    question.n_images = features ? 1 : 0;
+    question.images = own.n > 0 ? own.features : shown->features;
+    question.n_images = shown->n;
     TRY_GOTO(status, session_ask(&answer, session, &question, err));
     if (times)
         read_times(times, &answer.ledger);
 exit:
     free(prompt);
-    features_release(own);
+    shown_release(&own);
     replay_free(cuts, n_cuts);
     answer_free(&answer);
     return status;
 }
 
 /* The features that the methods outside of the tower share. */
-static enum status encode_plain(struct features **out, struct timing *timing, struct session *session,
+static enum status encode_plain(struct shown *out, struct timing *timing, struct session *session,
                                 const struct cell *cell, int row, struct error *err)
 {
     struct question question = sample_question(timing->run, cell, row);
@@ -151,8 +151,8 @@ static enum status time_sample(struct timing *timing, const struct material *mat
     if (n_open == 0)
         return OK;
     for (int r = 0; r < repeats && !sweep_stop; r++) {
-        struct features *features;
-        TRY(encode_plain(&features, timing, timing->session, &timing->run->grid.cells[timing->cells[0].cell],
+        struct shown shown;
+        TRY(encode_plain(&shown, timing, timing->session, &timing->run->grid.cells[timing->cells[0].cell],
                          row, err));
         enum status status = OK;
         for (int i = 0; i < timing->n_cells && status == OK && !sweep_stop; i++) {
@@ -160,11 +160,10 @@ static enum status time_sample(struct timing *timing, const struct material *mat
             if (!is_open(timed, row))
                 continue;
             status = ask(timed->times + r * N_TIMES, timing, timing->session,
-                         &timing->run->grid.cells[timed->cell], row, features, err);
+                         &timing->run->grid.cells[timed->cell], row, &shown, err);
             progress_show(&timing->progress, ++timing->n_done, 0, false);
         }
-        if (features)
-            features_release(features);
+        shown_release(&shown);
         TRY(status);
     }
     for (int i = 0; i < timing->n_cells && !sweep_stop; i++)
@@ -190,13 +189,12 @@ static enum status warm_up(struct timing *timing, const struct material *materia
         c++;
     if (row < 0)
         return OK;
-    struct features *features;
-    TRY(encode_plain(&features, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell], row,
+    struct shown shown;
+    TRY(encode_plain(&shown, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell], row,
                      err));
-    enum status status = ask(NULL, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell],
-                             row, features, err);
-    if (features)
-        features_release(features);
+    enum status status =
+        ask(NULL, timing, timing->session, &timing->run->grid.cells[timing->cells[c].cell], row, &shown, err);
+    shown_release(&shown);
     return status;
 }
 
@@ -207,19 +205,18 @@ static enum status measure_peak(struct timing *timing, const struct timed *timed
     const struct cell *cell = &run->grid.cells[timed->cell];
     const struct material *material = &run->materials[cell->benchmark];
     struct session *session;
-    struct features *features = NULL;
+    struct shown shown = {0};
     int row = answered_row(timed, material);
     if (row < 0)
         return OK;
     TRY(session_open(&session, run->vlm, 1, err));
     enum status status;
-    TRY_GOTO(status, encode_plain(&features, timing, session, cell, row, err));
-    TRY_GOTO(status, ask(NULL, timing, session, cell, row, features, err));
+    TRY_GOTO(status, encode_plain(&shown, timing, session, cell, row, err));
+    TRY_GOTO(status, ask(NULL, timing, session, cell, row, &shown, err));
     TRY_GOTO(status,
              store_peak(run->store, cell->id, vlm_weight_bytes(run->vlm) + session_peak_bytes(session), err));
 exit:
-    if (features)
-        features_release(features);
+    shown_release(&shown);
     session_close(session);
     return status;
 }

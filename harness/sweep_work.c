@@ -20,6 +20,7 @@
 #include "core/memory.h"
 #include "harness/cut_counts.h"
 #include "harness/replay.h"
+#include "datasets/pictures.h"
 #include "harness/sweep_run.h"
 
 struct item {
@@ -37,7 +38,7 @@ enum slot_state { SLOT_EMPTY, SLOT_COMPUTING, SLOT_READY };
 
 struct slot {
     char *key; /* owned */
-    struct features *features;
+    struct shown shown;
     enum slot_state state;
     unsigned used; /* clock of the last use */
 };
@@ -65,8 +66,7 @@ static void cache_close(struct cache *cache)
     if (cache->slots == NULL)
         return;
     for (int i = 0; i < cache->n_slots; i++) {
-        if (cache->slots[i].features)
-            features_release(cache->slots[i].features);
+        shown_release(&cache->slots[i].shown);
         free(cache->slots[i].key);
     }
     free(cache->slots);
@@ -92,11 +92,12 @@ static struct slot *cache_slot(struct cache *cache, const char *key)
     return oldest;
 }
 
-/* The caller features_release's *out. */
-static enum status cache_get(struct features **out, struct cache *cache, struct session *session,
-                             const struct vlm *vlm, const char *path, const struct cell *cell,
-                             const struct encode_options *options, struct error *err)
+/* The pictures of row `row`; the caller shown_release's *out. */
+static enum status cache_get(struct shown *out, struct cache *cache, struct session *session,
+                             const struct vlm *vlm, const struct dataset *dataset, int row,
+                             const struct cell *cell, const struct encode_options *options, struct error *err)
 {
+    const char *path = dataset->samples[row].image;
     /* a method that works in the tower has features of its own; a replay one for each sample */
     bool in_tower = options->method->reducer->in_tower;
     enum control control = cell->arm->control;
@@ -114,27 +115,26 @@ static enum status cache_get(struct features **out, struct cache *cache, struct 
         pthread_cond_wait(&cache->changed, &cache->lock);
     slot->used = ++cache->clock;
     if (slot->state == SLOT_READY && strcmp(slot->key, key) == 0) {
-        *out = features_retain(slot->features);
+        enum status status = shown_share(out, &slot->shown, err);
         pthread_mutex_unlock(&cache->lock);
         free(copy);
         free(key);
-        return OK;
+        return status;
     }
     free(key);
-    if (slot->features)
-        features_release(slot->features);
+    shown_release(&slot->shown);
     free(slot->key);
     *slot = (struct slot){.key = copy, .state = SLOT_COMPUTING, .used = cache->clock};
     pthread_mutex_unlock(&cache->lock);
 
-    struct features *features = NULL;
-    enum status status = encode_shown(&features, session, vlm, path, control, options, err);
+    struct shown shown;
+    enum status status = encode_shown(&shown, session, vlm, dataset, row, control, options, err);
 
     pthread_mutex_lock(&cache->lock);
     slot->state = status == OK ? SLOT_READY : SLOT_EMPTY;
-    slot->features = features;
+    slot->shown = shown;
     if (status == OK)
-        *out = features_retain(features);
+        status = shown_share(out, &shown, err);
     pthread_cond_broadcast(&cache->changed);
     pthread_mutex_unlock(&cache->lock);
     return status;
@@ -308,32 +308,34 @@ static void fill_figures(struct store_sample *out, const struct answer *answer, 
 }
 
 static enum status write_trace(struct queue *queue, const struct cell *cell, const struct item *item,
-                               const struct answer *answer, const char *text, const struct features *features,
+                               const struct answer *answer, const char *text, const struct shown *shown,
                                struct error *err)
 {
     struct run *run = queue->run;
     const struct material *material = &run->materials[cell->benchmark];
-    const char *path = shown_image(material, cell->arm->control, item->row);
-    struct image image = {0};
+    int row = shown_row(material, cell->arm->control, item->row);
+    struct image *pictures = NULL;
+    int n_pictures = 0;
     struct trace_sample sample = {.sample_id = item->row,
                                   .question = material->data.samples[item->row].text,
                                   .answer = text,
                                   .result = answer,
                                   .cuts_only = run->sweep.trace.cuts_only};
-    if (features)
-        features_grid(features, &sample.grid_rows, &sample.grid_cols);
-    if (path && !sample.cuts_only && cell->arm->control != CONTROL_BLANK) {
-        TRY(image_read(&image, path, err));
-        sample.image = &image;
+    sample.n_grids = shown->n;
+    if (shown->n > 0)
+        features_grid(shown->features[0], &sample.grid_rows, &sample.grid_cols);
+    if (row >= 0 && !sample.cuts_only && cell->arm->control != CONTROL_BLANK) {
+        TRY(sample_pictures(&pictures, &n_pictures, &material->data, row, err));
+        sample.image = &pictures[0]; /* of a clip the first frame */
     }
     enum status status = trace_sample(run->trace, cell->key, &sample, err);
-    image_free(&image);
+    pictures_free(pictures, n_pictures);
     return status;
 }
 
 /* Stores an answer; an error here is the store's or the trace's, and ends the sweep. */
 static enum status keep_answer(struct queue *queue, const struct item *item, struct answer *answer,
-                               const struct features *features, double wall_ms, struct error *err)
+                               const struct shown *shown, double wall_ms, struct error *err)
 {
     struct run *run = queue->run;
     const struct cell *cell = &run->grid.cells[item->cell];
@@ -342,8 +344,8 @@ static enum status keep_answer(struct queue *queue, const struct item *item, str
     const char *text = strip(answer->turns[answer->n_turns - 1].text);
     char parsed[1024] = "";
     int rows = 0, cols = 0;
-    if (features)
-        features_grid(features, &rows, &cols);
+    if (shown->n == 1)
+        features_grid(shown->features[0], &rows, &cols);
     struct store_sample row = {.sample_id = item->row,
                                .machine = run->machine,
                                .answer = text,
@@ -370,7 +372,7 @@ static enum status keep_answer(struct queue *queue, const struct item *item, str
     row.n_keeps = fill_keeps(keeps, bits, answer, rows, cols);
     /* The trace first: a sample that is in the store is not run again. */
     if (item->trace)
-        TRY_GOTO(status, write_trace(queue, cell, item, answer, text, features, err));
+        TRY_GOTO(status, write_trace(queue, cell, item, answer, text, shown, err));
     if (item->answered) /* the row there has times and a machine that are not of this run */
         goto exit;
     TRY_GOTO(status, store_sample(run->store, cell->id, &row, err));
@@ -382,13 +384,13 @@ exit:
 }
 
 /* Asks. An error here is the sample's own. */
-static enum status ask(struct answer *answer, struct features **features, struct queue *queue,
+static enum status ask(struct answer *answer, struct shown *shown, struct queue *queue,
                        struct session *session, const struct item *item, struct error *err)
 {
     const struct run *run = queue->run;
     const struct cell *cell = &run->grid.cells[item->cell];
     const struct material *material = &run->materials[cell->benchmark];
-    const char *path = shown_image(material, cell->arm->control, item->row);
+    int row = shown_row(material, cell->arm->control, item->row);
     char *prompt = NULL;
     struct cut_record *cuts;
     int n_cuts;
@@ -397,11 +399,12 @@ static enum status ask(struct answer *answer, struct features **features, struct
     enum status status;
     TRY_GOTO(status, sample_prompt(&prompt, material, cell->arm->control, item->row, err));
     struct encode_options encoding = sample_encoding(run, cell, &question);
-    if (path)
-        TRY_GOTO(status, cache_get(features, &queue->cache, session, run->vlm, path, cell, &encoding, err));
+    if (row >= 0)
+        TRY_GOTO(status, cache_get(shown, &queue->cache, session, run->vlm, &material->data, row, cell,
+                                   &encoding, err));
     question.prompts = (const char *const *)&prompt;
-    question.images = features;
-    question.n_images = *features ? 1 : 0;
+    question.images = shown->features;
+    question.n_images = shown->n;
     question.want_records = true;
     if (item->trace && !run->sweep.trace.cuts_only) {
         question.n_attention = run->sweep.trace.n_attention;
@@ -418,10 +421,10 @@ static void run_item(struct queue *queue, struct session *session, const struct 
 {
     struct run *run = queue->run;
     struct answer answer = {0};
-    struct features *features = NULL;
+    struct shown shown = {0};
     struct error err = {0};
     double start = clock_ms();
-    enum status status = ask(&answer, &features, queue, session, item, &err);
+    enum status status = ask(&answer, &shown, queue, session, item, &err);
     bool failed = status != OK;
     if (failed && item->answered) {
         fprintf(stderr, "not traced: sample %d of %s: %s\n", item->row,
@@ -433,11 +436,10 @@ static void run_item(struct queue *queue, struct session *session, const struct 
         status = store_sample(run->store, run->grid.cells[item->cell].id, &row, &store_err);
         err = store_err;
     } else {
-        status = keep_answer(queue, item, &answer, features, clock_ms() - start, &err);
+        status = keep_answer(queue, item, &answer, &shown, clock_ms() - start, &err);
         answer_free(&answer);
     }
-    if (features)
-        features_release(features);
+    shown_release(&shown);
     queue_finished(queue, item, failed, status == OK ? NULL : &err);
 }
 

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/memory.h"
+#include "datasets/pictures.h"
 
 static const struct {
     const char *name, *opening;
@@ -71,10 +72,6 @@ enum status template_prompt(char **out, const char *name, const char *question, 
 
 struct placeholders sample_placeholders(const struct dataset *dataset, int row)
 {
-    const struct sample *sample = &dataset->samples[row];
-    if (!sample->image)
-        return (struct placeholders){0};
-    if (sample->media == MEDIA_VIDEO)
-        return (struct placeholders){.n = dataset->benchmark->n_frames, .joined = true};
-    return (struct placeholders){.n = 1};
+    return (struct placeholders){.n = sample_n_pictures(dataset, row),
+                                 .joined = dataset->samples[row].media == MEDIA_VIDEO};
 }

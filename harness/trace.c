@@ -347,8 +347,11 @@ static bool put_visual_count(hid_t group, const struct ledger *ledger)
 static bool put_sample(hid_t group, const struct trace_sample *sample)
 {
     const struct answer *answer = sample->result;
-    const int32_t grid[2] = {sample->grid_rows, sample->grid_cols};
-    const hsize_t grid_shape[2] = {sample->grid_rows > 0 ? 1 : 0, 2};
+    int32_t grid[LIMIT_IMAGES][2];
+    int n_grids = sample->grid_rows > 0 ? sample->n_grids : 0;
+    for (int i = 0; i < n_grids; i++)
+        grid[i][0] = sample->grid_rows, grid[i][1] = sample->grid_cols;
+    const hsize_t grid_shape[2] = {(hsize_t)n_grids, 2};
     bool ok = put_text(group, "question", sample->question) && put_text(group, "answer", sample->answer) &&
               put_array(group, "grid", H5T_STD_I32LE, H5T_NATIVE_INT32, grid, 2, grid_shape) &&
               put_int_attribute(group, "visual", answer->ledger.n_visual) &&

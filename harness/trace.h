@@ -41,10 +41,10 @@ bool trace_has(struct trace *trace, const char *key, int sample_id);
 struct trace_sample {
     int sample_id;
     const char *question, *answer;
-    const struct image *image;   /* NULL: not written */
-    int grid_rows, grid_cols;    /* of the one picture; 0 without */
-    const struct answer *result; /* ledger, records and attention are written */
-    bool cuts_only;              /* indices only: no picture, no scores, no attention */
+    const struct image *image;         /* NULL: not written */
+    int n_grids, grid_rows, grid_cols; /* pictures, and the grid of each; 0 without */
+    const struct answer *result;       /* ledger, records and attention are written */
+    bool cuts_only;                    /* indices only: no picture, no scores, no attention */
 };
 /* Replaces a sample that is there. The cell must have been made. */
 enum status trace_sample(struct trace *trace, const char *key, const struct trace_sample *sample,

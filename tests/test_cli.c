@@ -81,7 +81,7 @@ static void test_lists_come_from_the_tables(void **state)
     assert_run("list nothing", 2, "expected methods");
     assert_run("list methods --json", 0, "\"name\": \"divprune\"");
     assert_run("list params pdrop --markdown", 0, "| `ratios` | reals |");
-    assert_run("list methods --markdown", 2, "params and schedules");
+    assert_run("list methods --markdown", 2, "params, benchmarks and");
     assert_run("list params tome --json --markdown", 2, "one of them");
     assert_run("list grids default", 2, "one operand too many");
 }

@@ -128,11 +128,14 @@ static void expect_replayed(const char *settings, int n_turns)
     unlink(path);
     must(trace_open(&trace, path, NULL, &err), &err, settings);
     must(trace_cell(trace, cell, name, params, "m", &err), &err, settings);
-    must(trace_sample(
-             trace, cell,
-             &(struct trace_sample){
-                 .question = "Q", .answer = "A", .result = &traced, .grid_rows = rows, .grid_cols = cols},
-             &err),
+    must(trace_sample(trace, cell,
+                      &(struct trace_sample){.question = "Q",
+                                             .answer = "A",
+                                             .result = &traced,
+                                             .n_grids = 1,
+                                             .grid_rows = rows,
+                                             .grid_cols = cols},
+                      &err),
          &err, settings);
     must(trace_close(trace, &err), &err, settings);
 

@@ -310,10 +310,8 @@ static void pope_hostile_files(void **state)
     assert_refused("mini-pope", &paths, write_file("value.jsonl", "\"no\"\n"), "value.jsonl:1");
     assert_refused("mini-pope", &paths, write_file("list.json", "[{\"questionId\": 1}]"),
                    "entry 0: \"text\"");
-    assert_refused("mini-pope", &paths,
-                   write_file("bytes.jsonl", "{\"question_id\": 1, \"text\": \"\xff\"}\n"), "bytes.jsonl:1");
     assert_refused("mini-pope", &paths, in_folder("none.jsonl"), "none.jsonl");
-    assert_refused("mini-pop", &paths, NULL, "pope, gqa");
+    assert_refused("mini-pop", &paths, NULL, "gqa, pope");
 
     write_file("mini-pope/coco/coco_pope_random.json",
                "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
@@ -338,7 +336,7 @@ static void pope_hostile_files(void **state)
     write_file("mini-pope/llava_pope_test.jsonl", "\n\n");
     assert_refused("mini-pope", &paths, NULL, "holds no question");
     unlink(in_folder("mini-pope/llava_pope_test.jsonl"));
-    assert_refused("mini-pope", &paths, NULL, "published at");
+    assert_refused("mini-pope", &paths, NULL, "winnow world --suite mini-pope");
 }
 
 static void no_golds(void **state)

@@ -88,6 +88,7 @@ static void put(struct trace *trace, int sample, bool cuts_only)
                                              .question = "Wo? \xc3\xa4",
                                              .answer = "da",
                                              .image = &image,
+                                             .n_grids = 1,
                                              .grid_rows = 2,
                                              .grid_cols = 3,
                                              .result = &answer,
