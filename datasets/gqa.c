@@ -258,24 +258,31 @@ static enum status join(struct dataset *data, const char *path, struct error *er
     return OK;
 }
 
-/* One JSON document: the official questions (its entries hold an answer) or the choices. */
+/* What a document keyed by question id holds: official questions have an answer each. */
+static bool is_official(const json_t *root)
+{
+    return json_object_get(json_object_iter_value(json_object_iter((json_t *)root)), "answer") != NULL;
+}
+
+static enum status entries_read(struct dataset *data, json_t *root, const char *path, struct error *err)
+{
+    if (is_official(root))
+        return official_read(data, root, path, err);
+    if (json_object_get(json_object_iter_value(json_object_iter(root)), "valid"))
+        return choices_read(data, root, path, err);
+    return fail(err, BAD_INPUT,
+                "%s: expected GQA's official questions or choices, an object keyed by question id, found "
+                "another document",
+                path);
+}
+
+/* One JSON document: the official questions or the choices. */
 static enum status annotations_read(struct dataset *data, const char *path, struct sha256 *sha,
                                     struct error *err)
 {
     json_t *root;
     TRY(document_read(&root, path, sha, err));
-    enum status status = OK;
-    const json_t *first = json_object_iter_value(json_object_iter(root));
-    if (json_object_get(first, "answer"))
-        status = official_read(data, root, path, err);
-    else if (json_object_get(first, "valid"))
-        status = choices_read(data, root, path, err);
-    else
-        status =
-            fail(err, BAD_INPUT,
-                 "%s: expected GQA's official questions or choices, an object keyed by question id, found "
-                 "another document",
-                 path);
+    enum status status = entries_read(data, root, path, err);
     json_decref(root);
     return status;
 }
@@ -290,30 +297,34 @@ static enum status annotated(struct dataset *data, const struct benchmark_paths 
     static const char *const choices_names[] = {"data/testdev_balanced_choices.json",
                                                 "data/eval/testdev_balanced_choices.json",
                                                 "testdev_balanced_choices.json", NULL};
-    json_t *first = NULL;
-    bool given_official = false;
-    if (paths->annotations && !have_official) { /* the order matters: choices belong to questions */
-        TRY(document_read(&first, paths->annotations, NULL, err));
-        given_official = json_object_get(json_object_iter_value(json_object_iter(first)), "answer") != NULL;
-        json_decref(first);
-    }
-    if (!have_official) {
-        const char *path =
-            file_locate(data, given_official ? paths->annotations : NULL, paths->root, official_names);
+    json_t *given = NULL;
+    enum status status = OK;
+    if (paths->annotations)
+        TRY(document_read(&given, paths->annotations, sha, err));
+    bool given_official = given && is_official(given);
+    if (given_official) {
+        TRY_GOTO(status, entries_read(data, given, paths->annotations, err));
+    } else if (!have_official) { /* the order matters: choices belong to questions */
+        const char *path = file_locate(data, NULL, paths->root, official_names);
         if (path)
-            TRY(annotations_read(data, path, sha, err));
+            TRY_GOTO(status, annotations_read(data, path, sha, err));
     }
-    if (!own->questions) {
-        if (paths->annotations)
-            return fail(
-                err, BAD_INPUT,
-                "%s: has no golds to go with: give the official questions as --questions, or as annotations",
-                paths->annotations);
-        return OK;
+    if (!own->questions && given)
+        TRY_GOTO(status,
+                 fail(err, BAD_INPUT,
+                      "%s: has no golds to go with: give the official questions as --questions, or as "
+                      "annotations",
+                      paths->annotations));
+    if (given && !given_official) {
+        TRY_GOTO(status, entries_read(data, given, paths->annotations, err));
+    } else if (own->questions) {
+        const char *choices = file_locate(data, NULL, paths->root, choices_names);
+        if (choices)
+            TRY_GOTO(status, annotations_read(data, choices, sha, err));
     }
-    const char *choices =
-        file_locate(data, given_official ? NULL : paths->annotations, paths->root, choices_names);
-    return choices ? annotations_read(data, choices, sha, err) : OK;
+exit:
+    json_decref(given);
+    return status;
 }
 
 static enum status gqa_read(struct dataset *out, const struct benchmark_paths *paths, struct error *err)
