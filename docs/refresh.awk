@@ -2,6 +2,7 @@
 #
 #   <!-- params METHOD -->   winnow list params METHOD --markdown
 #   <!-- schedules -->       winnow list schedules --markdown
+#   <!-- benchmarks -->      winnow list benchmarks --markdown
 #   <!-- file PATH -->       the file, as a block of code
 #   <!-- end -->
 #
@@ -17,7 +18,7 @@ function stop(why) {
     stopped = 1
     exit 1
 }
-/^<!-- (params [^ ]+|schedules|file [^ ]+) -->$/ {
+/^<!-- (params [^ ]+|schedules|benchmarks|file [^ ]+) -->$/ {
     if (inside)
         stop("a marker before the <!-- end --> of the one in line " inside)
     print
