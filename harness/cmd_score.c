@@ -170,6 +170,8 @@ exit:
 
 static void print_value(const json_t *value)
 {
+    if (json_is_object(value)) /* mme: of a category, the figure that is added up */
+        value = json_object_get(value, "score");
     if (json_is_real(value))
         printf("%.4f", json_real_value(value));
     else if (json_is_integer(value))
