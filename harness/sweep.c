@@ -364,7 +364,7 @@ static enum status execute(struct run *run, struct error *err)
     for (int i = 0; i < run->sweep.n_benchmarks; i++)
         if (is_benchmark_used(run, i)) {
             TRY(material_open(&run->materials[i], run, &run->sweep.benchmarks[i], err));
-            TRY(material_check_grades(&run->materials[i], err));
+            TRY(material_check_judge(&run->materials[i], err));
         }
     enum status status = OK;
     for (int i = 0; i < run->sweep.n_models && status == OK; i++)

@@ -14,15 +14,22 @@ bool material_is_judged(const struct material *material)
     return material->open && material->data.benchmark->judging && !material->data.is_twin;
 }
 
-enum status material_check_grades(const struct material *material, struct error *err)
+enum status material_check_judge(const struct material *material, struct error *err)
 {
-    if (!material_is_judged(material) || !material->entry->annotations || !material->data.has_gold)
+    if (!material_is_judged(material))
         return OK;
-    return fail(
-        err, BAD_INPUT,
-        "%s: annotations: stored grades belong to one answer file, a sweep makes many: leave them out "
-        "and name a judge",
-        material->entry->name);
+    const struct sweep_benchmark *entry = material->entry;
+    if (entry->annotations && material->data.has_gold)
+        return fail(
+            err, BAD_INPUT,
+            "%s: annotations: stored grades belong to one answer file, a sweep makes many: leave them "
+            "out and name a judge",
+            entry->name);
+    const struct judge_options options = judge_options(entry->judge_url, entry->judge_model);
+    struct judge *judge = NULL;
+    enum status status = options.url ? judge_open(&judge, &options, NULL, err) : OK;
+    judge_close(judge);
+    return status;
 }
 
 /* Answers of a cell that this judge has not graded; model NULL: that none has. The caller answers_free's. */

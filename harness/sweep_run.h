@@ -87,9 +87,10 @@ enum status sweep_work(struct run *run, struct error *err);
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);
 /* ---- sweep_judge.c -------------------------------------------------------------------------- */
-/* Whether a language model grades it: then stored grades, which belong to one answer file, are refused. */
-bool material_is_judged(const struct material *material);
-enum status material_check_grades(const struct material *material, struct error *err);
+bool material_is_judged(const struct material *material); /* a language model grades it */
+/* Before the runs: an address or a key that cannot be right, or stored grades, which belong to one answer
+ * file, are refused. */
+enum status material_check_judge(const struct material *material, struct error *err);
 /* Asks for the verdicts that the store's answers lack, where a judge is named; else says what to do. */
 enum status sweep_judge(struct run *run, struct error *err);
 /* ---- sweep_print.c -------------------------------------------------------------------------- */
