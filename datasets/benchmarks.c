@@ -13,6 +13,8 @@
 #include "datasets/text_pool.h"
 
 extern const struct benchmark benchmark_gqa;
+extern const struct benchmark benchmark_mme;
+extern const struct benchmark benchmark_mmvet;
 extern const struct benchmark benchmark_pope;
 extern const struct benchmark benchmark_jsonl;
 
@@ -20,6 +22,8 @@ extern const struct benchmark benchmark_jsonl;
 static const struct benchmark *const registry[] = {
     &benchmark_gqa,
     &benchmark_pope,
+    &benchmark_mme,
+    &benchmark_mmvet,
     &benchmark_jsonl,
 };
 /* clang-format on */

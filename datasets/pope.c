@@ -20,6 +20,7 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "datasets/rows.h"
+#include "datasets/yes_no.h"
 
 enum { N_CATEGORIES = 3 };
 static const char *const categories[N_CATEGORIES] = {"adversarial", "random", "popular"};
@@ -156,103 +157,18 @@ static enum status pope_read(struct dataset *out, const struct benchmark_paths *
 /* ---- what an answer says --------------------------------------------------------------------------------
  */
 
-/* First sentence, commas deleted, split at single spaces (not at newlines); only No, not and no mean no. */
-static const char *parse_official(const char *answer)
-{
-    char word[4]; /* the longest that counts has 3 characters */
-    size_t n = 0;
-    for (const char *at = answer;; at++) {
-        bool end = *at == '\0' || *at == '.';
-        if (end || *at == ' ') {
-            if (n < sizeof word) {
-                word[n] = '\0';
-                if (!strcmp(word, "No") || !strcmp(word, "not") || !strcmp(word, "no"))
-                    return "no";
-            }
-            n = 0;
-        } else if (*at != ',' && n < sizeof word) {
-            word[n++] = *at;
-        }
-        if (end)
-            return "yes";
-    }
-}
-
-static const char *parse_lmms(const char *answer)
-{
-    char word[4];
-    size_t n = 0, end = strlen(answer);
-    while (ascii_is_space(*answer))
-        answer++, end--;
-    while (end > 0 && ascii_is_space(answer[end - 1]))
-        end--;
-    if (end >= sizeof word)
-        return "other";
-    for (; n < end; n++)
-        word[n] = ascii_lower(answer[n]);
-    word[n] = '\0';
-    return strcmp(word, "yes") == 0 ? "yes" : strcmp(word, "no") == 0 ? "no" : "other";
-}
-
-/* A mark is deleted where it stands beside a space anywhere in the text (or the text holds digit,digit), else
- * it becomes a space; then up to 32 periods that touch no digit go (the official count, an argument in the
- * wrong place). Answers longer than the buffer are judged by its beginning. */
-static const char *parse_vlmeval(const char *answer)
-{
-    static const char marks[] = ";/[]\"{}()=+\\_-><@`,?!";
-    enum { SIZE = 16384 };
-    char in[SIZE], out[SIZE];
-    bool strip[256] = {false}, digits_comma = false, yes = false, no = false;
-    size_t n = 0, n_out = 0;
-    for (; n < SIZE - 1 && answer[n] != '\0'; n++)
-        in[n] = ascii_lower(answer[n]);
-    in[n] = '\0';
-    for (size_t i = 0; i < n; i++) {
-        if (in[i + 1] == ' ' || (i > 0 && in[i - 1] == ' '))
-            strip[(unsigned char)in[i]] = true;
-        if (i > 0 && in[i] == ',' && ascii_is_digit(in[i - 1]) && ascii_is_digit(in[i + 1]))
-            digits_comma = true;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (!strchr(marks, in[i]))
-            out[n_out++] = in[i];
-        else if (!digits_comma && !strip[(unsigned char)in[i]])
-            out[n_out++] = ' ';
-    }
-    out[n_out] = '\0';
-    char word[4];
-    size_t in_word = 0;
-    int n_periods = 0;
-    for (size_t i = 0; i <= n_out; i++) {
-        if (out[i] == '.' && (i == 0 || !ascii_is_digit(out[i - 1])) && !ascii_is_digit(out[i + 1]) &&
-            n_periods < 32) {
-            n_periods++;
-            continue;
-        }
-        if (i < n_out && !ascii_is_space(out[i])) {
-            if (in_word < sizeof word)
-                word[in_word++] = out[i];
-            continue;
-        }
-        yes |= in_word == 3 && memcmp(word, "yes", 3) == 0;
-        no |= in_word == 2 && memcmp(word, "no", 2) == 0;
-        in_word = 0;
-    }
-    return yes && !no ? "yes" : no && !yes ? "no" : "unknown";
-}
-
 static const char *parse(const char *answer, enum protocol protocol)
 {
     switch (protocol) {
     case PROTOCOL_LMMS:
-        return parse_lmms(answer);
+        return yes_no_whole(answer);
     case PROTOCOL_VLMEVAL:
-        return parse_vlmeval(answer);
+        return yes_no_words(answer);
     case PROTOCOL_OFFICIAL:
     case PROTOCOL_CONVERTED:
         break;
     }
-    return parse_official(answer);
+    return yes_no_sentence(answer);
 }
 
 static double pope_score_sample(char *parsed, size_t size, const struct dataset *dataset, int row,

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "datasets/benchmark.h"
 #include "harness/command.h"
+#include "harness/judge.h"
 #include "harness/stats.h"
 
 static const char usage[] =
@@ -17,16 +18,23 @@ static const char usage[] =
     "\n"
     "  --answers F          JSON lines {question_id, text}, or for gqa a list of {questionId, prediction}\n"
     "  --questions F        question file (default: the benchmark's own under --data)\n"
-    "  --annotations F      golds: pope: folder of coco_pope_*.json; gqa: choices or official questions\n"
+    "  --annotations F      golds: pope: folder of coco_pope_*.json; gqa: choices or official questions;\n"
+    "                       mme: folder of CATEGORY.txt or the release; mmvet: stored grades\n"
     "  --data DIR           tree of LLaVA's evaluation, or the folder given to winnow world --out\n"
     "  --protocol P         official (default), lmms, vlmeval\n"
     "  --per-sample F.jsonl writes one line a sample: score, parsed answer, gold\n"
+    "  --judge-cache F      where a judge's replies are kept (default ~/.cache/winnow/judge.db): what was\n"
+    "                       asked once is not asked again\n"
     "  --seed N             of the bootstrap behind headline_lo and headline_hi (default 0)\n"
     "  --json               one JSON document\n"
-    "  -h, --help           this text\n";
+    "  -h, --help           this text\n"
+    "\n"
+    "A benchmark that a language model grades asks an OpenAI-compatible endpoint: WINNOW_JUDGE_URL (such as\n"
+    "http://host:port/v1), WINNOW_JUDGE_MODEL (default: the official one), WINNOW_JUDGE_KEY.\n"
+    "winnow export S.db --cell KEY writes a sweep's answers as a file to score.\n";
 
 struct options {
-    const char *benchmark, *answers, *protocol, *per_sample;
+    const char *benchmark, *answers, *protocol, *per_sample, *judge_cache;
     struct benchmark_paths paths;
     int64_t seed;
     bool json;
@@ -35,13 +43,14 @@ struct options {
 /* *done: help was printed. */
 static enum status options_read(struct options *out, bool *done, int argc, char **argv, struct error *err)
 {
-    enum { ANSWERS = 1, QUESTIONS, ANNOTATIONS, DATA, PROTOCOL, PER_SAMPLE, SEED, JSON };
+    enum { ANSWERS = 1, QUESTIONS, ANNOTATIONS, DATA, PROTOCOL, PER_SAMPLE, JUDGE_CACHE, SEED, JSON };
     static const struct option table[] = {{"answers", required_argument, NULL, ANSWERS},
                                           {"questions", required_argument, NULL, QUESTIONS},
                                           {"annotations", required_argument, NULL, ANNOTATIONS},
                                           {"data", required_argument, NULL, DATA},
                                           {"protocol", required_argument, NULL, PROTOCOL},
                                           {"per-sample", required_argument, NULL, PER_SAMPLE},
+                                          {"judge-cache", required_argument, NULL, JUDGE_CACHE},
                                           {"seed", required_argument, NULL, SEED},
                                           {"json", no_argument, NULL, JSON},
                                           {"help", no_argument, NULL, 'h'},
@@ -68,6 +77,9 @@ static enum status options_read(struct options *out, bool *done, int argc, char 
             break;
         case PER_SAMPLE:
             out->per_sample = optarg;
+            break;
+        case JUDGE_CACHE:
+            out->judge_cache = optarg;
             break;
         case SEED:
             TRY(parse_int(&out->seed, optarg, 0, INT64_MAX, "--seed", err));
@@ -170,6 +182,8 @@ exit:
 
 static void print_value(const json_t *value)
 {
+    if (json_is_object(value)) /* mme: of a category, the figure that is added up */
+        value = json_object_get(value, "score");
     if (json_is_real(value))
         printf("%.4f", json_real_value(value));
     else if (json_is_integer(value))
@@ -205,11 +219,42 @@ static void print_text(const json_t *figures)
         fprintf(stderr, "winnow: warning: %s\n", json_string_value(value));
 }
 
+/* Verdicts for answers that only a judge can grade, where one is named. *model: who gave them, owned by the
+ * environment or the benchmark; NULL: nobody. gave_up: what is to be said of answers without one. */
+static enum status judge(const char **model, char gave_up[600], struct answers *answers,
+                         const struct dataset *data, const struct options *options, struct error *err)
+{
+    const struct judge_options named = judge_options(NULL, NULL);
+    *model = NULL;
+    gave_up[0] = '\0';
+    if (!data->benchmark->judging || data->is_twin || options->paths.annotations || !named.url)
+        return OK;
+    sqlite3 *cache;
+    struct judge *judge = NULL;
+    TRY(judge_cache_open(&cache, options->judge_cache, err));
+    enum status status;
+    TRY_GOTO(status, judge_open(&judge, &named, cache, err));
+    TRY_GOTO(status, judge_answers(judge, answers, data, err));
+    *model = judge_model(judge, data);
+    const struct judge_report *report = judge_report(judge);
+    fprintf(stderr, "judged by %s: %d answers, %d of them by replies from the cache, %d requests\n", *model,
+            report->n_judged, report->n_cached, report->n_requests);
+    if (report->n_failed > 0)
+        snprintf(gave_up, 600, "the judge gave no verdict on %d answers: %s", report->n_failed,
+                 report->failure);
+exit:
+    judge_close(judge);
+    sqlite3_close(cache);
+    return status;
+}
+
 static enum status run(const struct options *options, struct error *err)
 {
     struct dataset data = {0};
     struct answers answers = {0};
     enum protocol protocol;
+    const char *model;
+    char gave_up[600] = "";
     json_t *figures = NULL;
     double *scores = NULL;
     enum status status;
@@ -218,7 +263,12 @@ static enum status run(const struct options *options, struct error *err)
     TRY_GOTO(status, answers_read(&answers, &data, options->answers, err));
     if (protocol == PROTOCOL_OFFICIAL && answers.converted)
         protocol = PROTOCOL_CONVERTED;
+    TRY_GOTO(status, judge(&model, gave_up, &answers, &data, options, err));
     TRY_GOTO(status, benchmark_score(&figures, &data, &answers, protocol, err));
+    if (model)
+        json_object_set_new(figures, "judge", json_string(model));
+    if (gave_up[0])
+        json_array_append_new(json_object_get(figures, "warnings"), json_string(gave_up));
     scores = memory_alloc((size_t)data.n, sizeof *scores);
     if (!scores)
         TRY_GOTO(status, memory_failed(err, "scores", (size_t)data.n * sizeof *scores));
@@ -231,6 +281,8 @@ static enum status run(const struct options *options, struct error *err)
     } else {
         print_text(figures);
     }
+    if (gave_up[0])
+        status = fail(err, NOT_HELD, "%s; the same command asks again", gave_up);
 exit:
     free(scores);
     json_decref(figures);

@@ -200,7 +200,10 @@ static enum status compare(struct run *run, const struct cell *cell, const int64
     if (status != OK || matched.n == 0)
         goto exit;
     x.loyalty = loyalty(&matched);
-    if (material->data.has_gold)
+    bool scored = true;
+    for (int c = 0; c < matched.n_columns; c++)
+        scored = scored && column_is_scored(&matched.columns[c], material);
+    if (scored)
         TRY_GOTO(status, difference(&x, material, &matched, err));
     TRY_GOTO(status, put_comparison(run, cell->id, bases[0], matched.n, &x, err));
 exit:

@@ -24,7 +24,7 @@
 #include "datasets/benchmark.h"
 #include "harness/store_reader.h"
 
-enum { STORE_SCHEMA = 2 };
+enum { STORE_SCHEMA = 3 };
 
 struct store;
 

@@ -6,11 +6,14 @@
  *     cell --< sample >----------+     one answer each;  sample --< layer, keep
  *       |-- summary, keep_rate         figures of a whole cell, made anew at the end of every sweep
  *       '--< comparison                cell against a base
+ *     judge_reply                      what judges said, by the hash of what they were asked
  *
  * Figures that are counts, sums and means are computed by the views from the rows, so they are right at any
  * moment; a score that was computed over fewer rows than there are now is not shown.
  */
 #include "harness/store.h"
+
+#include "harness/judge.h" /* JUDGE_TABLE */
 
 const char *const store_schema =
     "PRAGMA application_id = 1464421975;" /* "WINW" */
@@ -38,8 +41,8 @@ const char *const store_schema =
     " kv_bytes_live INTEGER, kv_bytes_alloc INTEGER, kv_visual_bytes INTEGER, wall_ms REAL,"
     " marked INTEGER NOT NULL DEFAULT 0, timed INTEGER NOT NULL DEFAULT 0, preprocess_ms REAL, vision_ms "
     "REAL, project_ms REAL, prefill_ms REAL,"
-    " select_ms REAL, ttft_ms REAL, decode_ms_per_token REAL, total_ms REAL,"
-    " PRIMARY KEY(cell, sample_id)) WITHOUT ROWID;"
+    " select_ms REAL, ttft_ms REAL, decode_ms_per_token REAL, total_ms REAL, verdict TEXT, judge TEXT,"
+    " PRIMARY KEY(cell, sample_id)) WITHOUT ROWID;" /* verdict: the reply of the model `judge` */
     "CREATE TABLE layer(cell INTEGER NOT NULL REFERENCES cell, sample_id INTEGER NOT NULL, layer INTEGER NOT "
     "NULL,"
     " visual_in INTEGER, visual_out INTEGER, kept INTEGER, recycled INTEGER, clusters INTEGER, dropped "
@@ -50,6 +53,8 @@ const char *const store_schema =
     "NULL,"
     " rows INTEGER NOT NULL, cols INTEGER NOT NULL, alive BLOB NOT NULL,"
     " PRIMARY KEY(cell, sample_id, layer)) WITHOUT ROWID;"
+
+    JUDGE_TABLE
 
     "CREATE TABLE summary(cell INTEGER PRIMARY KEY REFERENCES cell, n INTEGER, score REAL, score_lo REAL,"
     " score_hi REAL, metrics TEXT, timed_n INTEGER, preprocess_ms REAL, vision_ms REAL, prefill_ms REAL,"
@@ -113,4 +118,7 @@ const char *const store_schema =
     " x.holm_p, x.bh_q, x.loyalty FROM comparison x JOIN cell c ON c.id = x.cell JOIN cell b ON b.id = "
     "x.base;";
 
-const char *const store_migrations[] = {"ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;"};
+const char *const store_migrations[] = {
+    "ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE sample ADD COLUMN verdict TEXT; ALTER TABLE sample ADD COLUMN judge TEXT;" JUDGE_TABLE,
+};

@@ -15,11 +15,13 @@ void column_free(struct column *column)
     for (int i = 0; i < column->n; i++) {
         free(column->answers[i]);
         free(column->parsed[i]);
+        free(column->verdicts[i]);
     }
     free(column->rows);
     free(column->scores);
     free(column->answers);
     free(column->parsed);
+    free(column->verdicts);
     *column = (struct column){0};
 }
 
@@ -43,15 +45,14 @@ enum status column_load(struct column *out, struct store *store, int64_t cell, i
     *out = (struct column){.rows = memory_alloc(n, sizeof *out->rows),
                            .scores = memory_alloc(n, sizeof *out->scores),
                            .answers = memory_alloc(n, sizeof *out->answers),
-                           .parsed = memory_alloc(n, sizeof *out->parsed)};
-    if (!out->rows || !out->scores || !out->answers || !out->parsed)
+                           .parsed = memory_alloc(n, sizeof *out->parsed),
+                           .verdicts = memory_zero(n, sizeof *out->verdicts)};
+    if (!out->rows || !out->scores || !out->answers || !out->parsed || !out->verdicts)
         TRY_GOTO(status, memory_failed(err, "answers of a cell", n * sizeof *out->scores));
-    TRY_GOTO(
-        status,
-        store_prepare(&s, store,
-                      "SELECT sample_id, score, answer, parsed FROM sample WHERE cell = ? AND error IS NULL"
-                      " ORDER BY sample_id",
-                      err));
+    TRY_GOTO(status, store_prepare(&s, store,
+                                   "SELECT sample_id, score, answer, parsed, verdict FROM sample"
+                                   " WHERE cell = ? AND error IS NULL ORDER BY sample_id",
+                                   err));
     sqlite3_bind_int64(s, 1, cell);
     for (bool more;;) {
         TRY_GOTO(status, store_row(&more, store, s, err));
@@ -65,7 +66,9 @@ enum status column_load(struct column *out, struct store *store, int64_t cell, i
         out->scores[i] = column_real(s, 1);
         out->answers[i] = column_text(s, 2);
         out->parsed[i] = column_text(s, 3);
-        if (!out->answers[i] || !out->parsed[i])
+        bool judged = sqlite3_column_type(s, 4) != SQLITE_NULL;
+        out->verdicts[i] = judged ? column_text(s, 4) : NULL;
+        if (!out->answers[i] || !out->parsed[i] || (judged && !out->verdicts[i]))
             TRY_GOTO(status, memory_failed(err, "answers of a cell", 0));
     }
 exit:
@@ -75,6 +78,16 @@ exit:
     return status;
 }
 
+bool column_is_scored(const struct column *column, const struct material *material)
+{
+    if (!material_is_judged(material))
+        return material->data.has_gold && column->n > 0;
+    for (int i = 0; i < column->n; i++)
+        if (isnan(column->scores[i]))
+            return false;
+    return column->n > 0;
+}
+
 /* ---- one cell ------------------------------------------------------------------------------- */
 
 static enum status interval_of(struct interval *out, const struct material *material,
@@ -82,7 +95,7 @@ static enum status interval_of(struct interval *out, const struct material *mate
 {
     const struct benchmark *benchmark = material->data.benchmark;
     *out = (struct interval){NAN, NAN, NAN, 0};
-    if (!material->data.has_gold || column->n == 0)
+    if (!column_is_scored(column, material))
         return OK;
     double *sums;
     int n_clusters;
@@ -93,28 +106,62 @@ static enum status interval_of(struct interval *out, const struct material *mate
     return status;
 }
 
-/* All that `winnow score` prints of these answers, as JSON text; NULL without golds. The caller frees. */
-static enum status metrics_of(char **out, const struct material *material, const struct column *column,
-                              int n_failed, int n_marked, struct error *err)
+/* Which model gave a cell's verdicts; several: "a + b". NULL: none. */
+static enum status add_judge(json_t *figures, struct store *store, int64_t cell, struct error *err)
 {
+    sqlite3_stmt *s;
+    bool row;
+    TRY(store_prepare(&s, store,
+                      "SELECT CASE WHEN min(judge) = max(judge) THEN min(judge)"
+                      " ELSE min(judge) || ' + ' || max(judge) END FROM sample"
+                      " WHERE cell = ? AND error IS NULL AND verdict IS NOT NULL",
+                      err));
+    sqlite3_bind_int64(s, 1, cell);
+    enum status status = store_row(&row, store, s, err);
+    if (status == OK && row && sqlite3_column_type(s, 0) == SQLITE_TEXT)
+        json_object_set_new(figures, "judge", json_string((const char *)sqlite3_column_text(s, 0)));
+    sqlite3_finalize(s);
+    return status;
+}
+
+/* All that `winnow score` prints of these answers, as JSON text; NULL without golds or any verdict. The
+ * caller frees. */
+static enum status metrics_of(char **out, const struct material *material, struct store *store, int64_t cell,
+                              const struct column *column, int n_failed, int n_marked, struct error *err)
+{
+    int n_verdicts = 0;
     *out = NULL;
-    if (!material->data.has_gold || column->n == 0)
+    for (int i = 0; i < column->n; i++)
+        n_verdicts += column->verdicts[i] != NULL;
+    if (column->n == 0 || (material_is_judged(material) ? n_verdicts == 0 : !material->data.has_gold))
         return OK;
     struct answers answers = {.text = memory_zero((size_t)material->data.n, sizeof *answers.text),
                               .n_missing = n_failed};
-    if (answers.text == NULL)
-        return memory_failed(err, "answers of a cell", (size_t)material->data.n * sizeof *answers.text);
-    for (int i = 0; i < column->n; i++)
-        answers.text[column->rows[i]] = column->answers[i];
+    if (n_verdicts > 0)
+        answers.verdict = memory_zero((size_t)material->data.n, sizeof *answers.verdict);
     json_t *figures = NULL;
-    enum status status = benchmark_score(&figures, &material->data, &answers, PROTOCOL_OFFICIAL, err);
-    free(answers.text);
-    TRY(status);
+    enum status status = OK;
+    if (answers.text == NULL || (n_verdicts > 0 && answers.verdict == NULL))
+        TRY_GOTO(status,
+                 memory_failed(err, "answers of a cell", (size_t)material->data.n * sizeof *answers.text));
+    for (int i = 0; i < column->n; i++) {
+        answers.text[column->rows[i]] = column->answers[i];
+        if (n_verdicts > 0)
+            answers.verdict[column->rows[i]] = column->verdicts[i];
+    }
+    TRY_GOTO(status, benchmark_score(&figures, &material->data, &answers, PROTOCOL_OFFICIAL, err));
+    if (n_verdicts > 0)
+        TRY_GOTO(status, add_judge(figures, store, cell, err));
     if (n_marked > 0) /* samples in which the gravity correction reached its floor */
         json_object_set_new(figures, "marked", json_integer(n_marked));
     *out = json_dumps(figures, JSON_COMPACT);
+    if (*out == NULL)
+        status = memory_failed(err, "figures of a cell", 0);
+exit:
     json_decref(figures);
-    return *out ? OK : memory_failed(err, "figures of a cell", 0);
+    free(answers.text);
+    free(answers.verdict);
+    return status;
 }
 
 /* Medians of the timed rows, in the order of the summary's columns. */
@@ -268,7 +315,7 @@ static enum status summarise_cell(struct run *run, const struct cell *cell, stru
     enum status status;
     TRY_GOTO(status, count_failed(&n_failed, &n_marked, run, cell, err));
     TRY_GOTO(status, interval_of(&score, material, &column, err));
-    TRY_GOTO(status, metrics_of(&metrics, material, &column, n_failed, n_marked, err));
+    TRY_GOTO(status, metrics_of(&metrics, material, run->store, cell->id, &column, n_failed, n_marked, err));
     TRY_GOTO(status, medians_of(medians, &n_timed, run, cell, err));
     TRY_GOTO(status, put_summary(run, cell, column.n, &score, metrics, medians, n_timed, err));
     TRY_GOTO(status, keep_rates(run, cell, err));

@@ -1,7 +1,7 @@
 /* A sweep from its file to its store, see sweep.h: what is opened, in which order, and what is refused before
  * anything is written.
  *
- *     file -> grid -> data -> for each model: weights, keys, work, timing -> summary over all
+ *     file -> grid -> data -> for each model: weights, keys, work, timing -> verdicts, summary over all
  *
  * The store is made only when file, data and model have been found good.
  */
@@ -306,12 +306,12 @@ static enum status list_failures(struct run *run, struct error *err)
                 "... and %d more: winnow sql %s 'SELECT key, sample_id, error FROM samples WHERE error "
                 "NOTNULL'\n",
                 n_failed - LISTED, run->store_path);
-    if (n_infeasible + n_failed + run->n_untraced > 0)
-        status =
-            fail(err, NOT_HELD,
-                 "%d cells are infeasible, %d samples failed, %d could not be traced anew; all others are "
-                 "in %s",
-                 n_infeasible, n_failed, run->n_untraced, run->store_path);
+    if (n_infeasible + n_failed + run->n_untraced + run->n_unjudged > 0)
+        status = fail(
+            err, NOT_HELD,
+            "%d cells are infeasible, %d samples failed, %d could not be traced anew, %d have no verdict; "
+            "all others are in %s",
+            n_infeasible, n_failed, run->n_untraced, run->n_unjudged, run->store_path);
 exit:
     sqlite3_finalize(s);
     return status;
@@ -362,14 +362,20 @@ static enum status execute(struct run *run, struct error *err)
     if (run->materials == NULL)
         return memory_failed(err, "benchmarks", (size_t)run->sweep.n_benchmarks * sizeof *run->materials);
     for (int i = 0; i < run->sweep.n_benchmarks; i++)
-        if (is_benchmark_used(run, i))
+        if (is_benchmark_used(run, i)) {
             TRY(material_open(&run->materials[i], run, &run->sweep.benchmarks[i], err));
+            TRY(material_check_judge(&run->materials[i], err));
+        }
     enum status status = OK;
     for (int i = 0; i < run->sweep.n_models && status == OK; i++)
         status = run_model(run, i, err);
     if (run->options->plan)
         return status == OK ? sweep_end_plan(run, err) : status;
     if (run->store == NULL || status == INTERRUPTED)
+        return status;
+    if (status == OK)
+        status = sweep_judge(run, err);
+    if (status == INTERRUPTED)
         return status;
     /* What was answered before an error is summed up all the same; the error stays what is reported. */
     struct error first = *err;

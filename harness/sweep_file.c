@@ -57,11 +57,13 @@ static enum status read_shared(struct sweep_benchmark *out, const struct yaml_tr
     if ((node = yaml_get(tree, map, "max_new_tokens")))
         TRY(yaml_int(&out->max_new_tokens, tree, node, "max_new_tokens", 1, LIMIT_NEW_TOKENS, err));
     if ((node = yaml_get(tree, map, "judge"))) {
+        /* No key: a file is shared, a key is not. */
         TRY(yaml_check_map(tree, node, "judge", (const char *const[]){"url", "model", NULL}, err));
-        return yaml_fail(
-            err, tree, node,
-            "judge: no benchmark of this build asks a judge; leave the key out and grade the exported "
-            "answers");
+        int url = yaml_get(tree, node, "url"), model = yaml_get(tree, node, "model");
+        if (url)
+            TRY(yaml_text(&out->judge_url, tree, url, "judge.url", err));
+        if (model)
+            TRY(yaml_text(&out->judge_model, tree, model, "judge.model", err));
     }
     return OK;
 }

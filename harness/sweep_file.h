@@ -55,8 +55,9 @@ struct sweep_benchmark {
     const char *questions, *annotations, *images; /* NULL: the usual place */
     const char *template;
     enum image_mode image_mode;
-    int max_new_tokens; /* 0: the benchmark's own answer limit */
-    int limit;          /* 0: none */
+    int max_new_tokens;                  /* 0: the benchmark's own answer limit */
+    int limit;                           /* 0: none */
+    const char *judge_url, *judge_model; /* NULL: the environment's, then the benchmark's own model */
     enum split split;
     int line;
 };

@@ -43,6 +43,7 @@ struct run {
     char machine[MACHINE_SIZE];
 
     int n_done, n_failed;
+    int n_unjudged; /* answered, but a judge that is named gave no verdict */
     int n_untraced; /* answered before, but not when they were run again for their trace */
     json_t *plan;   /* of each model, for --plan --json; NULL before */
 };
@@ -95,6 +96,13 @@ void material_close(struct material *material);
 enum status sweep_work(struct run *run, struct error *err);
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);
+/* ---- sweep_judge.c -------------------------------------------------------------------------- */
+bool material_is_judged(const struct material *material); /* a language model grades it */
+/* Before the runs: an address or a key that cannot be right, or stored grades, which belong to one answer
+ * file, are refused. */
+enum status material_check_judge(const struct material *material, struct error *err);
+/* Asks for the verdicts that the store's answers lack, where a judge is named; else says what to do. */
+enum status sweep_judge(struct run *run, struct error *err);
 /* ---- sweep_print.c -------------------------------------------------------------------------- */
 /* The plan for the model at work; at the end, once: --json's document, NOT_HELD where cells are infeasible.
  */
@@ -107,9 +115,11 @@ enum status sweep_summarise(struct run *run, struct error *err);
 struct column {
     int n;
     int *rows;
-    double *scores; /* NaN without gold */
-    char **answers, **parsed;
+    double *scores;                       /* NaN without gold */
+    char **answers, **parsed, **verdicts; /* a verdict is NULL where no judge gave one */
 };
+/* Every answer has its score, as far as the benchmark has golds: half a cell's verdicts make no figure. */
+bool column_is_scored(const struct column *column, const struct material *material);
 /* n_most: rows of the dataset. */
 enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err);
 void column_free(struct column *column);
