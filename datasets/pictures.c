@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "core/video.h"
 
 int sample_n_pictures(const struct dataset *dataset, int row)
 {
@@ -31,8 +32,10 @@ enum status sample_pictures(struct image **out, int *n, const struct dataset *da
             status = image_read(*out, sample->image, err);
             break;
         case MEDIA_TABLE:
-        case MEDIA_VIDEO:
             status = fail(err, BAD_INPUT, "%s: cannot be read yet", sample->image);
+            break;
+        case MEDIA_VIDEO:
+            status = video_read_frames(*out, *n, sample->image, err);
             break;
         }
     if (status != OK) {

@@ -1,4 +1,10 @@
-/* `winnow ask`: one dialogue about pictures, with or without a method. */
+/* `winnow ask`: one dialogue about pictures, or about a clip, with or without a method.
+ *
+ * A clip is a question about several pictures: its frames (core/video.h), 8 as in Video-LLaVA's evaluation,
+ * whose placeholders stand side by side before the question. For a model of the family llava-1.5 each frame
+ * is a picture of its own, 576 visual tokens; models that were trained on one picture, the built-in miniature
+ * among them, answer such questions, but never learned to.
+ */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +18,12 @@
 #include "replay.h"
 #include "template.h"
 #include "trace.h"
+#include "video.h"
 
 enum {
     OPTION_IMAGE = OPTION_OWN,
     OPTION_VIDEO,
+    OPTION_FRAMES,
     OPTION_METHOD,
     OPTION_BUDGET,
     OPTION_MATCH,
@@ -26,12 +34,16 @@ enum {
     OPTION_LEDGER
 };
 
+enum { DEFAULT_FRAMES = 8 };
+
 struct ask {
     struct common_options common;
     struct method method;
     struct replay_file *replay; /* of method replay, else NULL */
     const char *images[LIMIT_IMAGES];
     int n_images;
+    const char *video; /* instead of pictures */
+    int n_frames;      /* of it; 0: not said */
     const char *template, *control, *trace;
     bool raw, ledger;
     struct {
@@ -65,7 +77,16 @@ static enum status option_take(struct ask *ask, int option, char *argument, cons
         ask->images[ask->n_images++] = argument;
         return OK;
     case OPTION_VIDEO:
-        return fail(err, BAD_INPUT, "--video: the family llava-1.5 takes pictures only");
+        if (ask->video)
+            return fail(err, BAD_INPUT, "--video: one clip a question, found a second, '%s'", argument);
+        ask->video = argument;
+        return OK;
+    case OPTION_FRAMES: {
+        int64_t n;
+        TRY(parse_int(&n, argument, 1, LIMIT_IMAGES, "--frames", err));
+        ask->n_frames = (int)n;
+        return OK;
+    }
     case OPTION_METHOD:
         *method = argument;
         return OK;
@@ -128,8 +149,10 @@ static enum status prompts_make(char **prompts, const struct ask *ask, char **qu
             if (strcmp(ask->control, "no-image") == 0)
                 placeholders_remove(prompts[t]);
         } else {
-            TRY(template_prompt(&prompts[t], ask->template, questions[t],
-                                (struct placeholders){.n = t == 0 ? n_images : 0}, t == 0, err));
+            TRY(template_prompt(
+                &prompts[t], ask->template, questions[t],
+                (struct placeholders){.n = t == 0 ? n_images : 0, .joined = ask->video != NULL}, t == 0,
+                err));
         }
     }
     return OK;
@@ -183,11 +206,17 @@ static enum status print_json(const struct ask *ask, const struct vlm *vlm, cons
     return command_json(root, err);
 }
 
-/* The picture that is asked about: the file, or for `blank` the mean colour in its size. */
-static enum status image_load(struct image *out, const struct ask *ask, const struct vlm *vlm, int i,
-                              struct error *err)
+/* The picture that is asked about, a file or one of the clip's frames, or for `blank` the mean colour in its
+ * size. */
+static enum status image_load(struct image *out, const struct ask *ask, struct image frames[],
+                              const struct vlm *vlm, int i, struct error *err)
 {
-    TRY(image_read(out, ask->images[i], err));
+    if (ask->video) {
+        *out = frames[i];
+        frames[i] = (struct image){0};
+    } else {
+        TRY(image_read(out, ask->images[i], err));
+    }
     if (strcmp(ask->control, "blank") != 0)
         return OK;
     uint8_t colour[3];
@@ -224,13 +253,14 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     struct vlm *vlm = NULL;
     struct session *session = NULL;
     struct features *features[LIMIT_IMAGES] = {NULL};
-    struct image image = {0};
+    struct image image = {0}, frames[LIMIT_IMAGES] = {{0}};
     struct answer answer = {0};
     struct latency latency;
     char *prompts[LIMIT_TURNS] = {NULL};
     struct cut_record *cuts = NULL;
     enum status status;
-    int n_cuts = 0, n_images = strcmp(ask->control, "no-image") == 0 ? 0 : ask->n_images;
+    int n_cuts = 0, n_shown = ask->video ? ask->n_frames : ask->n_images;
+    int n_images = strcmp(ask->control, "no-image") == 0 ? 0 : n_shown;
     int threads = ask->common.threads ? ask->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
 
     TRY_GOTO(status,
@@ -241,11 +271,13 @@ static enum status ask_run(struct ask *ask, char **questions, int n_turns, struc
     TRY_GOTO(status, latency_calibrate(&latency, vlm, &ask->method, threads, false, err));
     TRY_GOTO(status, prompts_make(prompts, ask, questions, n_turns, n_images, err));
     TRY_GOTO(status, session_open(&session, vlm, threads, err));
+    if (ask->video && n_images)
+        TRY_GOTO(status, video_read_frames(frames, n_images, ask->video, err));
     if (ask->replay)
         TRY_GOTO(status, replay_read(&cuts, &n_cuts, ask->replay, 0, err));
     for (int i = 0; i < n_images; i++) {
         image_free(&image);
-        TRY_GOTO(status, image_load(&image, ask, vlm, i, err));
+        TRY_GOTO(status, image_load(&image, ask, frames, vlm, i, err));
         TRY_GOTO(status, session_encode(&features[i], session, &image,
                                         &(struct encode_options){.mode = ask->common.image_mode,
                                                                  .method = &ask->method,
@@ -291,6 +323,8 @@ exit:
     image_free(&image);
     for (int i = 0; i < n_images; i++)
         features_release(features[i]);
+    for (int i = 0; i < LIMIT_IMAGES; i++)
+        image_free(&frames[i]);
     for (int t = 0; t < n_turns; t++)
         free(prompts[t]);
     session_close(session);
@@ -303,6 +337,7 @@ int cmd_ask(int argc, char **argv)
     static const struct option table[] = {COMMON_OPTIONS,
                                           {"image", required_argument, NULL, OPTION_IMAGE},
                                           {"video", required_argument, NULL, OPTION_VIDEO},
+                                          {"frames", required_argument, NULL, OPTION_FRAMES},
                                           {"method", required_argument, NULL, OPTION_METHOD},
                                           {"budget", required_argument, NULL, OPTION_BUDGET},
                                           {"match", required_argument, NULL, OPTION_MATCH},
@@ -313,7 +348,7 @@ int cmd_ask(int argc, char **argv)
                                           {"ledger", no_argument, NULL, OPTION_LEDGER},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    struct ask ask = {.template = "llava-hf", .control = "none"};
+    struct ask ask = {.control = "none"};
     struct error err;
     const char *method = "vanilla";
     common_init(&ask.common);
@@ -328,7 +363,15 @@ int cmd_ask(int argc, char **argv)
     int n_turns = argc - optind;
     if (n_turns < 1 || n_turns > LIMIT_TURNS)
         return command_usage("ask", "expected 1 to %d questions", LIMIT_TURNS);
-    if (ask.trace && ask.n_images > 1)
+    if (ask.video && ask.n_images > 0)
+        return command_usage("ask", "--image and --video: a question is about pictures or about a clip");
+    if (ask.n_frames > 0 && !ask.video)
+        return command_usage("ask", "--frames: of which clip? give --video F");
+    if (ask.video && ask.n_frames == 0)
+        ask.n_frames = DEFAULT_FRAMES;
+    if (!ask.template)
+        ask.template = ask.video ? "llava_v1" : "llava-hf";
+    if (ask.trace && (ask.n_images > 1 || ask.n_frames > 1))
         return command_usage("ask", "--trace takes one picture");
     enum status status = method_init(&ask.method, method, &err);
     for (int i = 0; status == OK && i < ask.n_set; i++)

@@ -102,7 +102,7 @@ def configs(words: Words) -> dict[str, dict]:
         "hidden_size": 128,
         "initializer_range": 0.02,
         "intermediate_size": 384,
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": 8192,  # trained to 2048; room for the frames of a clip
         "mlp_bias": False,
         "model_type": "llama",
         "num_attention_heads": 4,
