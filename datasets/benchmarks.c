@@ -14,12 +14,18 @@
 
 extern const struct benchmark benchmark_gqa;
 extern const struct benchmark benchmark_pope;
+extern const struct benchmark benchmark_textvqa;
+extern const struct benchmark benchmark_vizwiz;
+extern const struct benchmark benchmark_vqav2;
 extern const struct benchmark benchmark_jsonl;
 
 /* clang-format off */
 static const struct benchmark *const registry[] = {
     &benchmark_gqa,
     &benchmark_pope,
+    &benchmark_textvqa,
+    &benchmark_vizwiz,
+    &benchmark_vqav2,
     &benchmark_jsonl,
 };
 /* clang-format on */
