@@ -59,6 +59,7 @@ static enum status entry_read(struct annotation *out, struct text_pool *pool, co
 static void annotations_free(struct annotations *annotations)
 {
     free(annotations->images);
+    annotations->images = NULL;
 }
 
 static enum status annotations_read(struct annotations *out, struct text_pool *pool, const char *path,
