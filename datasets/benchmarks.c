@@ -16,6 +16,9 @@ extern const struct benchmark benchmark_gqa;
 extern const struct benchmark benchmark_mme;
 extern const struct benchmark benchmark_mmvet;
 extern const struct benchmark benchmark_pope;
+extern const struct benchmark benchmark_textvqa;
+extern const struct benchmark benchmark_vizwiz;
+extern const struct benchmark benchmark_vqav2;
 extern const struct benchmark benchmark_jsonl;
 
 /* clang-format off */
@@ -24,6 +27,9 @@ static const struct benchmark *const registry[] = {
     &benchmark_pope,
     &benchmark_mme,
     &benchmark_mmvet,
+    &benchmark_textvqa,
+    &benchmark_vizwiz,
+    &benchmark_vqav2,
     &benchmark_jsonl,
 };
 /* clang-format on */

@@ -1,0 +1,129 @@
+/* A bed for tests of benchmarks: a folder of made-up files, scoring in one call, and what must be refused.
+ * Include it after cmocka.h's own needs and before nothing else: it brings cmocka.h.
+ *
+ *     cmocka_unit_test_setup_teardown(some_test, bed_setup, bed_teardown)
+ *     …
+ *     struct benchmark_paths paths = {.questions = bed_file("q.jsonl", "{…}\n")};
+ *     json_t *figures = bed_score("textvqa", &paths, bed_file("a.jsonl", "{…}\n"), "official");
+ */
+#ifndef WINNOW_TESTS_SCORE_BED_H
+#define WINNOW_TESTS_SCORE_BED_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/json.h"
+#include "datasets/benchmark.h"
+
+#include <cmocka.h> /* last: its fail() would hide ours */
+
+static char bed_folder[64]; /* of the test that runs */
+
+static int bed_setup(void **state)
+{
+    (void)state;
+    strcpy(bed_folder, "/tmp/winnow-test-score-XXXXXX");
+    return mkdtemp(bed_folder) ? 0 : -1;
+}
+
+static int bed_teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf -- '%s'", bed_folder);
+    return system(command);
+}
+
+/* Paths live until 64 more were asked for. */
+static const char *bed_path(const char *name)
+{
+    static char paths[64][256];
+    static int next;
+    char *path = paths[next++ % 64];
+    snprintf(path, sizeof paths[0], "%s/%s", bed_folder, name);
+    return path;
+}
+
+/* Writes a file, folders on the way to it too. */
+static const char *bed_file(const char *name, const char *text)
+{
+    const char *path = bed_path(name);
+    for (char *at = strchr(path + strlen(bed_folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = '\0';
+        mkdir(path, 0777);
+        *at = '/';
+    }
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+static json_t *bed_score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
+                         const char *protocol_name)
+{
+    struct dataset data;
+    struct answers answers;
+    struct error err = {0};
+    enum protocol protocol;
+    json_t *figures;
+    if (benchmark_read(&data, name, paths, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(protocol_parse(&protocol, data.benchmark, protocol_name, &err), OK);
+    if (answers_read(&answers, &data, answers_path, &err) != OK)
+        fail_msg("%s", err.text);
+    if (benchmark_score(&figures, &data, &answers, protocol, &err) != OK)
+        fail_msg("%s", err.text);
+    answers_free(&answers);
+    dataset_close(&data);
+    return figures;
+}
+
+/* Reading a dataset, or answers to it, must fail with a message that holds `expected`. */
+static void bed_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
+                        const char *expected)
+{
+    struct dataset data;
+    struct answers answers = {0};
+    struct error err = {0};
+    enum status status = benchmark_read(&data, name, paths, &err);
+    if (status == OK) {
+        assert_non_null(answers_path);
+        status = answers_read(&answers, &data, answers_path, &err);
+        answers_free(&answers);
+        dataset_close(&data);
+    }
+    assert_int_equal(status, BAD_INPUT);
+    if (!strstr(err.text, expected))
+        fail_msg("expected \"%s\" in: %s", expected, err.text);
+}
+
+static double bed_number(const json_t *figures, const char *key)
+{
+    const json_t *value = json_object_get(figures, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static bool bed_warned(const json_t *figures, const char *part)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(json_object_get(figures, "warnings"), i, text)
+    {
+        if (strstr(json_string_value(text), part))
+            return true;
+    }
+    return false;
+}
+
+#endif
