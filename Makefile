@@ -5,7 +5,7 @@ MODEL ?=
 DATA  ?=
 CMAKE_FLAGS ?=
 PACKAGES = build-essential cmake pkg-config libdnnl-dev liblapacke-dev libopenblas-dev libjansson-dev libjpeg-dev libpng-dev \
-           libhdf5-dev libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
+           libhdf5-dev libsqlite3-dev libyaml-dev libxlsxwriter-dev libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
 
 MAKEFLAGS += --no-print-directory

@@ -14,12 +14,19 @@
 
 extern const struct benchmark benchmark_gqa;
 extern const struct benchmark benchmark_pope;
+extern const struct benchmark benchmark_mmbench, benchmark_mmbench_cn;
+extern const struct benchmark benchmark_scienceqa;
+extern const struct benchmark benchmark_seed;
 extern const struct benchmark benchmark_jsonl;
 
 /* clang-format off */
 static const struct benchmark *const registry[] = {
     &benchmark_gqa,
     &benchmark_pope,
+    &benchmark_mmbench,
+    &benchmark_mmbench_cn,
+    &benchmark_scienceqa,
+    &benchmark_seed,
     &benchmark_jsonl,
 };
 /* clang-format on */
