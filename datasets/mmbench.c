@@ -20,6 +20,8 @@
  */
 #include "datasets/benchmark.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -489,6 +491,11 @@ static enum status mmbench_submit(const char *path, const struct dataset *datase
     int n = snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof temporary)
         return fail(err, BAD_INPUT, "%.200s…: the path is too long", path);
+    unlink(temporary); /* a leftover, or somebody's link: never follow it */
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return fail(err, NO_MACHINE, "%s: cannot be written: %s", path, strerror(errno));
+    close(fd);
     lxw_workbook *book = workbook_new(temporary);
     lxw_worksheet *sheet = book ? workbook_add_worksheet(book, NULL) : NULL;
     lxw_error error = sheet ? write_sheet(sheet, dataset, answers) : LXW_ERROR_MEMORY_MALLOC_FAILED;
@@ -497,7 +504,7 @@ static enum status mmbench_submit(const char *path, const struct dataset *datase
     if (error != LXW_NO_ERROR)
         status = fail(err, NO_MACHINE, "%s: cannot be written: %s", path, lxw_strerror(error));
     else if (rename(temporary, path) != 0)
-        status = fail(err, NO_MACHINE, "%s: cannot be written", path);
+        status = fail(err, NO_MACHINE, "%s: cannot be written: %s", path, strerror(errno));
     if (status != OK)
         unlink(temporary);
     return status;

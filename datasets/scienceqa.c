@@ -72,12 +72,11 @@ static enum status question_read(struct dataset *data, const json_t *row, const 
     TRY(row_id(&sample->question_id, &sample->numeric_id, data->pool, row, "id", place, err));
     sample->group = sample->cluster = sample->question_id;
     const json_t *turn = json_array_get(json_object_get(row, "conversations"), 0);
-    TRY(json_str(&value, turn, "value", NULL, place, err));
-    if (!value)
+    if (!json_is_string(json_object_get(turn, "value")))
         return fail(err, BAD_INPUT,
-                    "%s: \"conversations\": expected a list that begins with {\"value\": the "
-                    "question}",
+                    "%s: \"conversations\": expected a list that begins with {\"value\": the question}",
                     place);
+    value = json_string_value(json_object_get(turn, "value"));
     TRY(text_build(&sample->text, data->pool, value, err));
     TRY(json_str(&image, row, "image", NULL, place, err));
     return image ? sample_image(sample, data->pool, images, image, place, err) : OK;
