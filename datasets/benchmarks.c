@@ -19,6 +19,9 @@ extern const struct benchmark benchmark_pope;
 extern const struct benchmark benchmark_textvqa;
 extern const struct benchmark benchmark_vizwiz;
 extern const struct benchmark benchmark_vqav2;
+extern const struct benchmark benchmark_mmbench, benchmark_mmbench_cn;
+extern const struct benchmark benchmark_scienceqa;
+extern const struct benchmark benchmark_seed;
 extern const struct benchmark benchmark_jsonl;
 
 /* clang-format off */
@@ -30,6 +33,10 @@ static const struct benchmark *const registry[] = {
     &benchmark_textvqa,
     &benchmark_vizwiz,
     &benchmark_vqav2,
+    &benchmark_mmbench,
+    &benchmark_mmbench_cn,
+    &benchmark_scienceqa,
+    &benchmark_seed,
     &benchmark_jsonl,
 };
 /* clang-format on */
