@@ -221,13 +221,14 @@ static void print_text(const json_t *figures)
 
 /* Verdicts for answers that only a judge can grade, where one is named. *model: who gave them, owned by the
  * environment or the benchmark; NULL: nobody. gave_up: what is to be said of answers without one. */
-static enum status judge(const char **model, char gave_up[600], struct answers *answers,
-                         const struct dataset *data, const struct options *options, struct error *err)
+static enum status ask_judge(const char **model, char gave_up[600], struct answers *answers,
+                             const struct dataset *data, const struct options *options, struct error *err)
 {
     const struct judge_options named = judge_options(NULL, NULL);
     *model = NULL;
     gave_up[0] = '\0';
-    if (!data->benchmark->judging || data->is_twin || options->paths.annotations || !named.url)
+    if (!data->benchmark->judging || data->is_twin || (options->paths.annotations && data->has_gold) ||
+        !named.url)
         return OK;
     sqlite3 *cache;
     struct judge *judge = NULL;
@@ -263,7 +264,7 @@ static enum status run(const struct options *options, struct error *err)
     TRY_GOTO(status, answers_read(&answers, &data, options->answers, err));
     if (protocol == PROTOCOL_OFFICIAL && answers.converted)
         protocol = PROTOCOL_CONVERTED;
-    TRY_GOTO(status, judge(&model, gave_up, &answers, &data, options, err));
+    TRY_GOTO(status, ask_judge(&model, gave_up, &answers, &data, options, err));
     TRY_GOTO(status, benchmark_score(&figures, &data, &answers, protocol, err));
     if (model)
         json_object_set_new(figures, "judge", json_string(model));

@@ -21,6 +21,7 @@ const struct command *command_find(const char *name);
 int cmd_ask(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_conform(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_ops(int argc, char **argv);
 int cmd_parity(int argc, char **argv);

@@ -41,7 +41,16 @@ static const struct command commands[] = {
     {"score", cmd_score, "score an answer file as the benchmark's official scorer does",
      "winnow score BENCHMARK --answers F [--questions F] [--annotations F] [--protocol "
      "official|lmms|vlmeval]\n"
-     "             [--per-sample OUT.jsonl] [--json]\n"},
+     "             [--per-sample OUT.jsonl] [--judge-cache F] [--json]\n"
+     "A sweep's answers: winnow export. A judge: WINNOW_JUDGE_URL, _MODEL, _KEY.\n"},
+    {"export", cmd_export, "write the answers of a store's cell for other tools",
+     "winnow export S.db --cell KEY [--format answers|submission|csv] -o F\n"
+     "              [--data DIR] [--questions F] [--annotations F]\n"
+     "KEY may be the beginning of a key. answers: LLaVA's answer file (winnow score reads it); submission: "
+     "what\n"
+     "the benchmark's official scorer or server takes, with --data or --questions to read its files; csv: "
+     "the\n"
+     "cell's sample rows.\n"},
     {"prompt", cmd_prompt, "print the prompts of a benchmark",
      "winnow prompt BENCHMARK --questions F [--template T] [--limit N]\n"},
     {"parity", cmd_parity, "compare with golden cases of the reference implementations",

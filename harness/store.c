@@ -315,7 +315,7 @@ static enum status put_questions(struct store *store, int64_t source, const stru
                                  struct error *err)
 {
     sqlite3_stmt *s;
-    TRY(store_prepare(&s, store, "INSERT INTO question VALUES(?,?,?,?,?,?,?)", err));
+    TRY(store_prepare(&s, store, "INSERT INTO question VALUES(?,?,?,?,?,?,?,?)", err));
     enum status status = OK;
     for (int i = 0; i < dataset->n && status == OK; i++) {
         const struct sample *sample = &dataset->samples[i];
@@ -326,6 +326,7 @@ static enum status put_questions(struct store *store, int64_t source, const stru
         bind_text(s, 5, sample->cluster);
         bind_text(s, 6, sample->text);
         bind_text(s, 7, sample->gold);
+        sqlite3_bind_int(s, 8, sample->numeric_id);
         status = store_step(store, s, err);
     }
     sqlite3_finalize(s);

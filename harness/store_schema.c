@@ -21,7 +21,8 @@ const char *const store_schema =
     " UNIQUE(benchmark, files_sha));"
     "CREATE TABLE question(source INTEGER NOT NULL REFERENCES source, sample_id INTEGER NOT NULL, "
     "question_id TEXT,"
-    " image TEXT, cluster TEXT, question TEXT, gold TEXT, PRIMARY KEY(source, sample_id)) WITHOUT ROWID;"
+    " image TEXT, cluster TEXT, question TEXT, gold TEXT, is_number INTEGER, PRIMARY KEY(source, sample_id))"
+    " WITHOUT ROWID;" /* is_number: the question file has question_id as a number, which scorers want back */
 
     "CREATE TABLE cell(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, canonical TEXT NOT NULL,"
     " source INTEGER NOT NULL REFERENCES source, model TEXT, weights_sha TEXT, family TEXT, method TEXT, "
@@ -120,5 +121,6 @@ const char *const store_schema =
 
 const char *const store_migrations[] = {
     "ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;",
-    "ALTER TABLE sample ADD COLUMN verdict TEXT; ALTER TABLE sample ADD COLUMN judge TEXT;" JUDGE_TABLE,
+    "ALTER TABLE sample ADD COLUMN verdict TEXT; ALTER TABLE sample ADD COLUMN judge TEXT;"
+    " ALTER TABLE question ADD COLUMN is_number INTEGER;" JUDGE_TABLE,
 };
