@@ -52,6 +52,7 @@ struct dataset {
     struct sample *samples;
     int n;
     bool has_gold;
+    bool unordered;         /* made of a folder: the order of the rows means nothing */
     char files_sha256[65];  /* of question and annotation rows: part of a sweep's key */
     void *own;              /* the benchmark's own (golds, choices …) */
     struct text_pool *pool; /* holds every text above */

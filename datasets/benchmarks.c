@@ -22,6 +22,11 @@ extern const struct benchmark benchmark_vqav2;
 extern const struct benchmark benchmark_mmbench, benchmark_mmbench_cn;
 extern const struct benchmark benchmark_scienceqa;
 extern const struct benchmark benchmark_seed;
+extern const struct benchmark benchmark_activitynet;
+extern const struct benchmark benchmark_msrvtt;
+extern const struct benchmark benchmark_msvd;
+extern const struct benchmark benchmark_tgif;
+extern const struct benchmark benchmark_video_judge;
 extern const struct benchmark benchmark_jsonl;
 
 /* clang-format off */
@@ -37,6 +42,11 @@ static const struct benchmark *const registry[] = {
     &benchmark_mmbench_cn,
     &benchmark_scienceqa,
     &benchmark_seed,
+    &benchmark_activitynet,
+    &benchmark_msrvtt,
+    &benchmark_msvd,
+    &benchmark_tgif,
+    &benchmark_video_judge,
     &benchmark_jsonl,
 };
 /* clang-format on */
@@ -142,7 +152,7 @@ static const char *first_named(char *out, size_t size, const struct answers *ans
     return out;
 }
 
-static void warn_about_answers(json_t *warnings, const struct answers *answers)
+static void warn_about_answers(json_t *warnings, const struct dataset *dataset, const struct answers *answers)
 {
     char named[300];
     if (answers->n_missing > 0)
@@ -157,7 +167,7 @@ static void warn_about_answers(json_t *warnings, const struct answers *answers)
     if (answers->n_repaired > 0)
         warn(warnings, "%d answers hold bytes that are no UTF-8; each became U+FFFD%s", answers->n_repaired,
              first_named(named, sizeof named, answers, "repaired"));
-    if (answers->n_misplaced > 0)
+    if (answers->n_misplaced > 0 && !dataset->unordered)
         warn(warnings,
              "%d answers stand in another order than their questions; they were matched by id, a scorer that "
              "pairs by position would be wrong%s",
@@ -204,7 +214,7 @@ enum status benchmark_score(json_t **figures, const struct dataset *dataset, con
         TRY_GOTO(status, benchmark->score(object, warnings, dataset, answers, protocol, err));
     else
         score_nothing(object, warnings, dataset, answers);
-    warn_about_answers(warnings, answers);
+    warn_about_answers(warnings, dataset, answers);
     json_int_t unknown =
         json_integer_value(json_object_get(object, "n_unknown")); /* rows without annotation */
     json_object_set_new(object, "n_missing", json_integer(answers->n_missing));
