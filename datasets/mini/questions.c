@@ -53,6 +53,15 @@ static int answer_index(const struct question *q)
     return form_answer_index(words);
 }
 
+/* A statement is not asked when its value leans too far: nine stars are seldom there, so seldom asked for. */
+static int leans_too_far(const struct question_ledger *ledger, const struct question *q)
+{
+    enum { LEAN = 4 };
+    int yes = q->answer[0] == 'Y';
+    return has_pair(q->type) && q->type != QUESTION_EXIST &&
+           ledger->pairs[q->pair][yes] - ledger->pairs[q->pair][!yes] >= LEAN;
+}
+
 /* How often a question's answer was given already; exist and verify: how far its pair leans towards it. */
 static long ledger_score(const struct question_ledger *ledger, const struct question *q)
 {
@@ -90,7 +99,8 @@ static int ask_one(struct question *best, const int weights[QUESTION_FORMS], int
     for (int candidate = 0; candidate < CANDIDATES; candidate++) {
         struct question q = {.form = world_rng_weighted(rng, weights, QUESTION_FORMS)};
         q.type = question_forms[q.form].type;
-        if (question_forms[q.form].build(&q, scene, rng) != 0 || (n_options && q.n_options != n_options))
+        if (question_forms[q.form].build(&q, scene, rng) != 0 || (n_options && q.n_options != n_options) ||
+            leans_too_far(ledger, &q))
             continue;
         int repeated = 0;
         for (int i = 0; i < n_asked && !repeated; i++)
