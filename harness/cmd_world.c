@@ -28,6 +28,7 @@ static const char usage[] =
     "  --canvas N        train: edge in px, a multiple of 14 from 126 to 336 (default 336)\n"
     "  --questions N     train: questions a picture, 0 to 64; 0 writes none (default 24)\n"
     "  --mc-percent N    train: share of multiple choice among them, 0 to 50 (default 8)\n"
+    "  --numbers N       train: percent of the pictures that hold numbers, 0 to 100 (default 50)\n"
     "  -h, --help        this text\n";
 
 /* A decimal number up to most. Returns 0, or -1 after saying what is wrong. */
@@ -48,7 +49,7 @@ static int parse_number(unsigned long long *number, const char *option, const ch
 
 int cmd_world(int argc, char **argv)
 {
-    enum { OUT = 1, SUITE, SEED, COUNT, CANVAS, QUESTIONS, MC_PERCENT };
+    enum { OUT = 1, SUITE, SEED, COUNT, CANVAS, QUESTIONS, MC_PERCENT, NUMBERS };
     static const struct option options[] = {{"out", required_argument, NULL, OUT},
                                             {"suite", required_argument, NULL, SUITE},
                                             {"seed", required_argument, NULL, SEED},
@@ -56,12 +57,15 @@ int cmd_world(int argc, char **argv)
                                             {"canvas", required_argument, NULL, CANVAS},
                                             {"questions", required_argument, NULL, QUESTIONS},
                                             {"mc-percent", required_argument, NULL, MC_PERCENT},
+                                            {"numbers", required_argument, NULL, NUMBERS},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     const char *out = NULL, *suites[SUITES_MAX] = {"mini-pope", "mini-gqa"};
     int n_suites = 0, train_only = 0;
-    struct train_options train = {
-        .count = COUNT_DEFAULT, .questions = SUITE_TRAIN_QUESTIONS, .mc_percent = SUITE_TRAIN_MC_PERCENT};
+    struct train_options train = {.count = COUNT_DEFAULT,
+                                  .questions = SUITE_TRAIN_QUESTIONS,
+                                  .mc_percent = SUITE_TRAIN_MC_PERCENT,
+                                  .numbers = WORLD_TRAIN_NUMBERS};
     unsigned long long number;
     optind = 1;
     for (int c, which = 0; (c = getopt_long(argc, argv, ":h", options, &which)) != -1;) {
@@ -103,6 +107,11 @@ int cmd_world(int argc, char **argv)
             train.mc_percent = (int)number;
             train_only = 1;
             break;
+        case NUMBERS:
+            failed = parse_number(&number, "numbers", optarg, 100);
+            train.numbers = (int)number;
+            train_only = 1;
+            break;
         default:
             fprintf(stderr, "winnow: error: %s \"%s\"; see winnow world --help\n",
                     c == ':' ? "no value after option" : "unknown option", argv[optind - 1]);
@@ -123,9 +132,8 @@ int cmd_world(int argc, char **argv)
     for (int i = 0; i < n_suites; i++)
         if (train_only && strcmp(suites[i], "train") != 0) {
             fprintf(stderr,
-                    "winnow: error: --canvas, --questions and --mc-percent go with --suite train, found %s; "
-                    "give them "
-                    "in a run of their own\n",
+                    "winnow: error: --canvas, --questions, --mc-percent and --numbers go with --suite train, "
+                    "found %s; give them in a run of their own\n",
                     suites[i]);
             return 2;
         }

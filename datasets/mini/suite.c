@@ -219,7 +219,9 @@ static void write_phrase(FILE *file, const struct question *q, const struct phra
     fputs("]}", file);
 }
 
-static void write_question(FILE *file, const struct question *q)
+/* scene, if given, adds a hint to a question of multiple choice. */
+static void write_question(FILE *file, const struct question *q, const struct scene *scene,
+                           struct world_rng *rng)
 {
     fprintf(file, "{\"type\": \"%s\", \"form\": \"%s\", \"text\": \"", question_types[q->type],
             question_form_name(q->form));
@@ -242,19 +244,56 @@ static void write_question(FILE *file, const struct question *q)
     fputs("], \"targets\": [", file);
     for (int i = 0; i < q->n_targets; i++)
         fprintf(file, "%s%d", i ? ", " : "", q->targets[i]);
-    fputs("]}", file);
+    fputs("]", file);
+    char hint[QUESTION_TEXT_SIZE];
+    unsigned avoid = 0;
+    for (int i = 0; i < q->n_targets; i++)
+        avoid |= 1u << q->targets[i];
+    if (scene && q->type == QUESTION_MC && scene_hint_except(hint, sizeof hint, scene, avoid, rng) == 0)
+        fprintf(file, ", \"hint\": \"%s\"", hint);
+    fputs("}", file);
 }
 
+/* Shares of the open types, in percent: without numbers in the world and with them. */
+static const int train_weights[2][QUESTION_TYPES] = {{[QUESTION_EXIST] = 14,
+                                                      [QUESTION_COLOR] = 9,
+                                                      [QUESTION_SHAPE] = 9,
+                                                      [QUESTION_SIZE] = 6,
+                                                      [QUESTION_TEXTURE] = 5,
+                                                      [QUESTION_POS] = 6,
+                                                      [QUESTION_RELV] = 9,
+                                                      [QUESTION_RELC] = 8,
+                                                      [QUESTION_COUNT] = 12,
+                                                      [QUESTION_SAME] = 7,
+                                                      [QUESTION_LARGER] = 6,
+                                                      [QUESTION_EXTREME] = 9},
+                                                     {[QUESTION_EXIST] = 9,
+                                                      [QUESTION_COLOR] = 6,
+                                                      [QUESTION_SHAPE] = 6,
+                                                      [QUESTION_SIZE] = 4,
+                                                      [QUESTION_TEXTURE] = 3,
+                                                      [QUESTION_POS] = 4,
+                                                      [QUESTION_RELV] = 7,
+                                                      [QUESTION_RELC] = 6,
+                                                      [QUESTION_COUNT] = 10,
+                                                      [QUESTION_SAME] = 5,
+                                                      [QUESTION_LARGER] = 5,
+                                                      [QUESTION_EXTREME] = 7,
+                                                      [QUESTION_NUMBER] = 8,
+                                                      [QUESTION_VERIFY_COLOR] = 5,
+                                                      [QUESTION_VERIFY_COUNT] = 5,
+                                                      [QUESTION_VERIFY_NUMBER] = 3,
+                                                      [QUESTION_UNANSWERABLE] = 4,
+                                                      [QUESTION_TEXT] = 3}};
+
+/* Beside multiple choice stands a hint, beside the questions of a picture with numbers what OCR would read.
+ */
 static void write_train_questions(FILE *file, const struct scene *scene, struct question_ledger *ledger,
                                   int picture, const struct train_options *options)
 {
-    static const int open_weights[QUESTION_TYPES] = {
-        [QUESTION_EXIST] = 14,  [QUESTION_COLOR] = 9, [QUESTION_SHAPE] = 9,  [QUESTION_SIZE] = 6,
-        [QUESTION_TEXTURE] = 5, [QUESTION_POS] = 6,   [QUESTION_RELV] = 9,   [QUESTION_RELC] = 8,
-        [QUESTION_COUNT] = 12,  [QUESTION_SAME] = 7,  [QUESTION_LARGER] = 6, [QUESTION_EXTREME] = 9};
     int weights[QUESTION_TYPES];
     for (int t = 0; t < QUESTION_TYPES; t++)
-        weights[t] = open_weights[t] * (100 - options->mc_percent);
+        weights[t] = train_weights[options->numbers > 0][t] * (100 - options->mc_percent);
     weights[QUESTION_MC] = 100 * options->mc_percent; /* the open ones sum to 100 */
     struct world_rng rng = world_rng_start(options->seed, "train", (uint64_t)picture, STREAM_QUESTIONS);
     struct question questions[SUITE_TRAIN_QUESTIONS_MAX];
@@ -262,9 +301,15 @@ static void write_train_questions(FILE *file, const struct scene *scene, struct 
     fputs("{\"questions\": [", file);
     for (int i = 0; i < n; i++) {
         fputs(i ? ", " : "", file);
-        write_question(file, &questions[i]);
+        write_question(file, &questions[i], options->numbers > 0 ? scene : NULL, &rng);
     }
-    fputs("]}\n", file);
+    fputs("]", file);
+    if (scene->n_numbers > 0) {
+        char list[QUESTION_TEXT_SIZE];
+        scene_ocr(list, sizeof list, scene, &rng);
+        fprintf(file, ", \"ocr\": \"%s\"", list);
+    }
+    fputs("}\n", file);
 }
 
 int suite_write_train(const char *dir, const struct train_options *given, char *err, size_t err_size)
@@ -275,12 +320,13 @@ int suite_write_train(const char *dir, const struct train_options *given, char *
     struct train_options options = *given;
     options.canvas = options.canvas ? options.canvas : WORLD_CANVAS;
     if (options.count < 1 || options.count > SUITE_PICTURES_MAX || options.questions < 0 ||
-        options.questions > SUITE_TRAIN_QUESTIONS_MAX || options.mc_percent < 0 || options.mc_percent > 50) {
-        snprintf(
-            err, err_size,
-            "train takes 1 to %d pictures, 0 to %d questions a picture, 0 to 50 percent mc; found %d, %d, %d",
-            SUITE_PICTURES_MAX, SUITE_TRAIN_QUESTIONS_MAX, options.count, options.questions,
-            options.mc_percent);
+        options.questions > SUITE_TRAIN_QUESTIONS_MAX || options.mc_percent < 0 || options.mc_percent > 50 ||
+        options.numbers < 0 || options.numbers > 100) {
+        snprintf(err, err_size,
+                 "train takes 1 to %d pictures, 0 to %d questions a picture, 0 to 50 percent mc, 0 to 100 "
+                 "percent with numbers; found %d, %d, %d, %d",
+                 SUITE_PICTURES_MAX, SUITE_TRAIN_QUESTIONS_MAX, options.count, options.questions,
+                 options.mc_percent, options.numbers);
         return -1;
     }
     struct scene scene; /* the first one also checks the canvas */
@@ -304,7 +350,8 @@ int suite_write_train(const char *dir, const struct train_options *given, char *
     size_t grid = (size_t)options.canvas / WORLD_PATCH;
     for (int i = 0; i < options.count; i++) {
         uint8_t owner[WORLD_GRID_MAX * WORLD_GRID_MAX], coverage[WORLD_GRID_MAX * WORLD_GRID_MAX];
-        if (scene_draw(&scene, options.canvas, options.seed, "train", (uint64_t)i, err, err_size) != 0)
+        if (scene_draw_numbers(&scene, options.canvas, options.seed, "train", (uint64_t)i, options.numbers,
+                               err, err_size) != 0)
             goto exit;
         scene_render(rgb, &scene);
         scene_label(owner, coverage, &scene);
@@ -575,7 +622,8 @@ int suite_write(const char *name, const char *dir, uint64_t seed, int count, cha
                                  &(struct train_options){.seed = seed,
                                                          .count = count,
                                                          .questions = SUITE_TRAIN_QUESTIONS,
-                                                         .mc_percent = SUITE_TRAIN_MC_PERCENT},
+                                                         .mc_percent = SUITE_TRAIN_MC_PERCENT,
+                                                         .numbers = WORLD_TRAIN_NUMBERS},
                                  err, err_size);
     int (*write)(const char *, uint64_t, int, char *, size_t) = strcmp(name, "mini-pope") == 0  ? write_pope
                                                                 : strcmp(name, "mini-gqa") == 0 ? write_gqa

@@ -21,13 +21,14 @@ enum {
     SUITE_TRAIN_MC_PERCENT = 8
 };
 
-/* Options of the training dump; all zeros but count: 336 px, no questions, no mc. */
+/* Options of the training dump; all zeros but count: 336 px, no questions, no mc, no numbers. */
 struct train_options {
     uint64_t seed;
     int count;      /* pictures, 1 … SUITE_PICTURES_MAX */
     int canvas;     /* px, 0 = 336; see scene_draw for what is allowed */
     int questions;  /* a picture, 0 … SUITE_TRAIN_QUESTIONS_MAX; 0 writes no questions.jsonl */
     int mc_percent; /* share of multiple choice among the questions, 0 … 50 */
+    int numbers;    /* percent of the pictures that hold numbers, 0 … 100 */
 };
 
 /*
