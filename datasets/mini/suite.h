@@ -31,10 +31,15 @@ struct train_options {
     int numbers;    /* percent of the pictures that hold numbers, 0 … 100 */
 };
 
+/* The i-th twin, 0 …; NULL behind the last one. */
+const char *suite_twin_name(int i);
+/* How many pictures (or clips) a suite has by default; 0 for an unknown one. */
+int suite_pictures(const char *name);
+
 /*
- * Writes the suite `name` ("mini-pope", "mini-gqa" or "train") of `count` pictures under dir, which is made
- * if missing. Every file is written under a temporary name and renamed when whole. Returns 0, or -1 with a
- * message in err.
+ * Writes the suite `name` (a twin, or "train" with its usual options) of `count` pictures under dir, which is
+ * made if missing. Every file is written under a temporary name and renamed when whole. Returns 0, or -1 with
+ * a message in err.
  */
 int suite_write(const char *name, const char *dir, uint64_t seed, int count, char *err, size_t err_size);
 
