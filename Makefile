@@ -5,7 +5,8 @@ MODEL ?=
 DATA  ?=
 CMAKE_FLAGS ?=
 PACKAGES = build-essential cmake pkg-config libdnnl-dev liblapacke-dev libopenblas-dev libjansson-dev libjpeg-dev libpng-dev \
-           libhdf5-dev libsqlite3-dev libyaml-dev libcmocka-dev gnuplot-nox
+           libhdf5-dev libsqlite3-dev libyaml-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev \
+           libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
 
 MAKEFLAGS += --no-print-directory

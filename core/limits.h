@@ -2,6 +2,8 @@
 #ifndef WINNOW_LIMITS_H
 #define WINNOW_LIMITS_H
 
+#include <stdint.h> /* INT64_C */
+
 #define LIMIT_JSON_BYTES (256u << 20) /* any JSON file */
 #define LIMIT_JSON_DEPTH 64           /* nested brackets */
 #define LIMIT_JSON_VALUES                                                                                    \
@@ -21,6 +23,12 @@
 #define LIMIT_IMAGE_PIXELS  (178956970) /* Pillow's own bound against decompression bombs */
 #define LIMIT_IMAGE_ASPECT  200         /* longer side to shorter side */
 #define LIMIT_IMAGES        64          /* of one prompt */
+#define LIMIT_VIDEO_BYTES   (INT64_C(4) << 30)
+#define LIMIT_VIDEO_SIDE    8192
+#define LIMIT_VIDEO_FRAMES  (1 << 20)          /* of one clip */
+#define LIMIT_VIDEO_SECONDS (6 * 3600)         /* of one clip */
+#define LIMIT_VIDEO_PIXELS  (INT64_C(1) << 38) /* of all frames: bounds the time that a clip takes */
+#define LIMIT_VIDEO_ALLOC   (512u << 20)       /* one allocation of the libraries that read clips */
 #define LIMIT_LAYERS        1024
 #define LIMIT_HIDDEN        65536
 #define LIMIT_HEADS         1024
