@@ -14,8 +14,8 @@ static const struct suite {
     int pictures;                    /* by default */
     int numbers;                     /* percent of the pictures that hold numbers */
 } suites[] = {
-    {"mini-pope", suite_write_pope, 100, 0},
-    {"mini-gqa", suite_write_gqa, 100, 0},
+    {"mini-pope", suite_write_pope, 100, 0},   {"mini-gqa", suite_write_gqa, 100, 0},
+    {"mini-mme", suite_write_mme, 150, 100},   {"mini-mmvet", suite_write_mmvet, 100, 50},
     {"train", NULL, 100, WORLD_TRAIN_NUMBERS},
 };
 

@@ -13,7 +13,8 @@
 #include "suite_files.h"
 #include "world.h"
 
-enum { TWIN_OUTPUTS = 4 };
+/* Picture i has spare scenes at i + k * SPARE_PICTURE, for where the first does not bear its question. */
+enum { TWIN_OUTPUTS = 4, SPARE_PICTURE = 100000 };
 /* Streams of random numbers of one picture; 0 draws the scene. */
 enum { STREAM_QUESTIONS = 1, STREAM_PLAN = 2, STREAM_PEOPLE = 3, STREAM_MOTION = 4 };
 
@@ -50,10 +51,12 @@ int twin_failed(struct twin *twin, const char *message);
 void write_row(FILE *file, const char *image, const char *text, const char *suffix, const char *category);
 /* The answer as annotators write it: "Yes" and "No" without capitals. */
 void answer_lower(char lower[QUESTION_ANSWER_SIZE], const char *answer);
-/* "color", "shape", "number"…: how a question of multiple choice begins, without its options. */
+/* Characters of a question of multiple choice before its options. */
 int question_stem(const struct question *q);
 
 int suite_write_pope(struct twin *twin);
 int suite_write_gqa(struct twin *twin);
+int suite_write_mme(struct twin *twin);
+int suite_write_mmvet(struct twin *twin);
 
 #endif
