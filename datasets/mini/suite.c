@@ -14,8 +14,14 @@ static const struct suite {
     int pictures;                    /* by default */
     int numbers;                     /* percent of the pictures that hold numbers */
 } suites[] = {
-    {"mini-pope", suite_write_pope, 100, 0},   {"mini-gqa", suite_write_gqa, 100, 0},
-    {"mini-mme", suite_write_mme, 150, 100},   {"mini-mmvet", suite_write_mmvet, 100, 50},
+    {"mini-pope", suite_write_pope, 100, 0},
+    {"mini-gqa", suite_write_gqa, 100, 0},
+    {"mini-mmbench", suite_write_mmbench, 120, 30},
+    {"mini-mmbench-cn", suite_write_mmbench, 120, 30},
+    {"mini-scienceqa", suite_write_scienceqa, 150, 30},
+    {"mini-seed", suite_write_seed, 100, 60},
+    {"mini-mme", suite_write_mme, 150, 100},
+    {"mini-mmvet", suite_write_mmvet, 100, 50},
     {"train", NULL, 100, WORLD_TRAIN_NUMBERS},
 };
 

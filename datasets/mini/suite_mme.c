@@ -43,8 +43,7 @@ static int build(struct question *q, enum form form, const struct scene *scene, 
 }
 
 /* The question with other words in a span. */
-static void replace(char text[PAIR_TEXT_SIZE], const struct question *q, struct span span,
-                    const char *words)
+static void replace(char text[PAIR_TEXT_SIZE], const struct question *q, struct span span, const char *words)
 {
     snprintf(text, PAIR_TEXT_SIZE, "%.*s%s%s", span.begin, q->text, words, q->text + span.end);
 }

@@ -56,6 +56,9 @@ int question_stem(const struct question *q);
 
 int suite_write_pope(struct twin *twin);
 int suite_write_gqa(struct twin *twin);
+int suite_write_mmbench(struct twin *twin); /* mini-mmbench-cn, too */
+int suite_write_scienceqa(struct twin *twin);
+int suite_write_seed(struct twin *twin);
 int suite_write_mme(struct twin *twin);
 int suite_write_mmvet(struct twin *twin);
 
