@@ -20,8 +20,15 @@ static const struct suite {
     {"mini-mmbench-cn", suite_write_mmbench, 120, 30},
     {"mini-scienceqa", suite_write_scienceqa, 150, 30},
     {"mini-seed", suite_write_seed, 100, 60},
+    {"mini-textvqa", suite_write_textvqa, 100, 100},
+    {"mini-vqav2", suite_write_vqav2, 100, 40},
+    {"mini-vizwiz", suite_write_vizwiz, 240, 60},
     {"mini-mme", suite_write_mme, 150, 100},
     {"mini-mmvet", suite_write_mmvet, 100, 50},
+    {"mini-tgif", suite_write_video, 60, 0},
+    {"mini-msvd", suite_write_video, 60, 0},
+    {"mini-msrvtt", suite_write_video, 60, 0},
+    {"mini-activitynet", suite_write_video, 60, 0},
     {"train", NULL, 100, WORLD_TRAIN_NUMBERS},
 };
 

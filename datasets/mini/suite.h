@@ -1,14 +1,25 @@
 #ifndef WINNOW_DATASETS_MINI_SUITE_H
 #define WINNOW_DATASETS_MINI_SUITE_H
 /*
- * The miniature suites on disk. "mini-pope" and "mini-gqa" have the files and formats of POPE and of GQA
- * (testdev_balanced), so that the scorers of the real ones read them; "train" is the dump a miniature is
- * trained on. Each name has scenes of its own: no picture of one is in another. Same arguments, same bytes,
- * on every machine.
+ * The miniature suites on disk. A twin "mini-NAME" has the files and formats of the benchmark NAME, so that
+ * its reader and its scorer take them; "train" is the dump a miniature is trained on. Each name has scenes of
+ * its own: no picture of one is in another. Same arguments, same bytes, on every machine.
  *
- *   DIR/mini-pope/llava_pope_test.jsonl  coco/coco_pope_{adversarial,popular,random}.json
- * val2014/COCO_val2014_….png DIR/mini-gqa/llava_gqa_testdev_balanced.jsonl  testdev_balanced_questions.json
- * images/n….png DIR/world.json pictures.u8 owner.u8 coverage.u8 scenes.jsonl questions.jsonl (train)
+ *   mini-pope         llava_pope_test.jsonl  coco/coco_pope_{adversarial,popular,random}.json  val2014/
+ *   mini-gqa          llava_gqa_testdev_balanced.jsonl  testdev_balanced_questions.json  images/
+ *   mini-mme          llava_mme.jsonl  MME_Benchmark_release_version/CATEGORY/{0001.png,0001.txt}
+ *   mini-mmbench      mmbench_dev_20230712.tsv (pictures inside)
+ *   mini-mmbench-cn   mmbench_dev_cn_20231003.tsv; its questions stay in the world's English words, which are
+ *                     all that a miniature knows: only the suffix that its reader adds is Chinese
+ *   mini-scienceqa    llava_test_CQM-A.json  problems.json  pid_splits.json  images/test/ID/image.png
+ *   mini-seed         llava-seed-bench.jsonl  SEED-Bench.json  SEED-Bench-image/ (PNG, no extension)
+ *   mini-textvqa      llava_textvqa_val_v051_ocr.jsonl  TextVQA_0.5.1_val.json  train_images/
+ *   mini-vqav2        llava_vqav2_mscoco_val2014.jsonl  v2_OpenEnded_mscoco_val2014_questions.json
+ *                     v2_mscoco_val2014_annotations.json  val2014/
+ *   mini-vizwiz       llava_val.jsonl  val.json  val/
+ *   mini-mmvet        llava-mm-vet.jsonl  mm-vet.json  images/
+ *   mini-{tgif,msvd,msrvtt,activitynet}  test_q.json  test_a.json  videos/
+ *   (train)           world.json pictures.u8 owner.u8 coverage.u8 scenes.jsonl questions.jsonl, in DIR itself
  */
 #include <stddef.h> /* size_t */
 #include <stdint.h> /* uint64_t */

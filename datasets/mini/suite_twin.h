@@ -59,7 +59,11 @@ int suite_write_gqa(struct twin *twin);
 int suite_write_mmbench(struct twin *twin); /* mini-mmbench-cn, too */
 int suite_write_scienceqa(struct twin *twin);
 int suite_write_seed(struct twin *twin);
+int suite_write_textvqa(struct twin *twin);
+int suite_write_vqav2(struct twin *twin);
+int suite_write_vizwiz(struct twin *twin);
 int suite_write_mme(struct twin *twin);
 int suite_write_mmvet(struct twin *twin);
+int suite_write_video(struct twin *twin); /* the four sets of clips */
 
 #endif
