@@ -1,6 +1,6 @@
 /*
- * `winnow world`: writes the miniature suites. Twins of POPE and GQA by default; with --suite train the dump
- * that a miniature is trained on.
+ * `winnow world`: writes the miniature suites. All twins by default; with --suite train the dump that a
+ * miniature is trained on.
  */
 
 #include "command.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h> /* strtoull */
 #include <string.h> /* strcmp */
 
-enum { SUITES_MAX = 8, COUNT_DEFAULT = 100 };
+enum { SUITES_MAX = 32 };
 
 static const char usage[] =
     "usage: winnow world --out DIR [options]\n"
@@ -22,13 +22,23 @@ static const char usage[] =
     "machine.\n"
     "\n"
     "  --out DIR         where to write; made if missing\n"
-    "  --suite NAME      mini-pope, mini-gqa or train; may be repeated (default: mini-pope and mini-gqa)\n"
+    "  --suite NAME      one of those below; may be repeated (default: all but train)\n"
     "  --seed N          another seed, other pictures (default 0)\n"
-    "  --count N         pictures a suite (default 100)\n"
+    "  --count N         pictures or clips a suite (default: see below)\n"
     "  --canvas N        train: edge in px, a multiple of 14 from 126 to 336 (default 336)\n"
     "  --questions N     train: questions a picture, 0 to 64; 0 writes none (default 24)\n"
     "  --mc-percent N    train: share of multiple choice among them, 0 to 50 (default 8)\n"
+    "  --numbers N       train: percent of the pictures that hold numbers, 0 to 100 (default 50)\n"
     "  -h, --help        this text\n";
+
+static void print_usage(void)
+{
+    fputs(usage, stdout);
+    puts("\nSuites, each in its benchmark's own files, and their pictures or clips:");
+    for (int i = 0; suite_twin_name(i); i++)
+        printf("  %-17s %d\n", suite_twin_name(i), suite_pictures(suite_twin_name(i)));
+    printf("  %-17s %d, the dump that a miniature is trained on\n", "train", suite_pictures("train"));
+}
 
 /* A decimal number up to most. Returns 0, or -1 after saying what is wrong. */
 static int parse_number(unsigned long long *number, const char *option, const char *text,
@@ -48,7 +58,7 @@ static int parse_number(unsigned long long *number, const char *option, const ch
 
 int cmd_world(int argc, char **argv)
 {
-    enum { OUT = 1, SUITE, SEED, COUNT, CANVAS, QUESTIONS, MC_PERCENT };
+    enum { OUT = 1, SUITE, SEED, COUNT, CANVAS, QUESTIONS, MC_PERCENT, NUMBERS };
     static const struct option options[] = {{"out", required_argument, NULL, OUT},
                                             {"suite", required_argument, NULL, SUITE},
                                             {"seed", required_argument, NULL, SEED},
@@ -56,19 +66,21 @@ int cmd_world(int argc, char **argv)
                                             {"canvas", required_argument, NULL, CANVAS},
                                             {"questions", required_argument, NULL, QUESTIONS},
                                             {"mc-percent", required_argument, NULL, MC_PERCENT},
+                                            {"numbers", required_argument, NULL, NUMBERS},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    const char *out = NULL, *suites[SUITES_MAX] = {"mini-pope", "mini-gqa"};
-    int n_suites = 0, train_only = 0;
-    struct train_options train = {
-        .count = COUNT_DEFAULT, .questions = SUITE_TRAIN_QUESTIONS, .mc_percent = SUITE_TRAIN_MC_PERCENT};
+    const char *out = NULL, *suites[SUITES_MAX];
+    int n_suites = 0, train_only = 0, count = -1;
+    struct train_options train = {.questions = SUITE_TRAIN_QUESTIONS,
+                                  .mc_percent = SUITE_TRAIN_MC_PERCENT,
+                                  .numbers = WORLD_TRAIN_NUMBERS};
     unsigned long long number;
     optind = 1;
     for (int c, which = 0; (c = getopt_long(argc, argv, ":h", options, &which)) != -1;) {
         int failed = 0;
         switch (c) {
         case 'h':
-            fputs(usage, stdout);
+            print_usage();
             return 0;
         case OUT:
             out = optarg;
@@ -86,7 +98,7 @@ int cmd_world(int argc, char **argv)
             break;
         case COUNT:
             failed = parse_number(&number, "count", optarg, SUITE_PICTURES_MAX);
-            train.count = (int)number;
+            count = (int)number;
             break;
         case CANVAS:
             failed = parse_number(&number, "canvas", optarg, WORLD_CANVAS);
@@ -101,6 +113,11 @@ int cmd_world(int argc, char **argv)
         case MC_PERCENT:
             failed = parse_number(&number, "mc-percent", optarg, 50);
             train.mc_percent = (int)number;
+            train_only = 1;
+            break;
+        case NUMBERS:
+            failed = parse_number(&number, "numbers", optarg, 100);
+            train.numbers = (int)number;
             train_only = 1;
             break;
         default:
@@ -119,28 +136,31 @@ int cmd_world(int argc, char **argv)
                     argv[optind]);
         return 2;
     }
-    n_suites = n_suites ? n_suites : 2;
+    if (n_suites == 0)
+        while (n_suites < SUITES_MAX && suite_twin_name(n_suites)) {
+            suites[n_suites] = suite_twin_name(n_suites);
+            n_suites++;
+        }
     for (int i = 0; i < n_suites; i++)
         if (train_only && strcmp(suites[i], "train") != 0) {
             fprintf(stderr,
-                    "winnow: error: --canvas, --questions and --mc-percent go with --suite train, found %s; "
-                    "give them "
-                    "in a run of their own\n",
+                    "winnow: error: --canvas, --questions, --mc-percent and --numbers go with --suite train, "
+                    "found %s; give them in a run of their own\n",
                     suites[i]);
             return 2;
         }
     for (int i = 0; i < n_suites; i++) {
-        char err[512];
-        int failed = strcmp(suites[i], "train") == 0
-                         ? suite_write_train(out, &train, err, sizeof err)
-                         : suite_write(suites[i], out, train.seed, train.count, err, sizeof err);
+        char err[1024];
+        int is_train = strcmp(suites[i], "train") == 0;
+        train.count = count >= 0 ? count : suite_pictures(suites[i]);
+        int failed = is_train ? suite_write_train(out, &train, err, sizeof err)
+                              : suite_write(suites[i], out, train.seed, train.count, err, sizeof err);
         if (failed) {
             fprintf(stderr, "winnow: error: %s\n", err);
             return 2;
         }
-        printf("%s: %d pictures, seed %llu, in %s%s%s\n", suites[i], train.count,
-               (unsigned long long)train.seed, out, strcmp(suites[i], "train") == 0 ? "" : "/",
-               strcmp(suites[i], "train") == 0 ? "" : suites[i]);
+        printf("%s: %d pictures or clips, seed %llu, in %s%s%s\n", suites[i], train.count,
+               (unsigned long long)train.seed, out, is_train ? "" : "/", is_train ? "" : suites[i]);
     }
     return 0;
 }

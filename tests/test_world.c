@@ -269,9 +269,13 @@ static struct reading read_phrases(const struct scene *scene, const char *text)
                 (size >= 0 && o->size != size) || (texture >= 0 && o->texture != texture))
                 fits &= ~(1u << i);
         }
-        if (shape >= 0 || strncmp(word, "object", 6) == 0) {
+        int number = strcmp(word, "number") == 0, object = strncmp(word, "object", 6) == 0;
+        if (shape >= 0 || object || number) {
+            unsigned numbers = all >> scene_shapes(scene) << scene_shapes(scene);
             assert_true(reading.n < 4);
-            reading.fits[reading.n++] = fits;
+            assert_true(!object ||
+                        (fits & numbers) == 0); /* "the red object" beside a red number: in doubt */
+            reading.fits[reading.n++] = fits & (number ? numbers : ~numbers);
             fits = all;
         }
     }
@@ -312,6 +316,10 @@ static const char *expected_answer(const struct scene *scene, const struct quest
         return count ? "Yes" : "No";
     case QUESTION_COUNT:
         return number;
+    case QUESTION_VERIFY_COUNT:
+        return strcmp(key, number) == 0 ? "Yes" : "No";
+    case QUESTION_UNANSWERABLE:
+        return count ? "?" : "Unanswerable";
     case QUESTION_EXTREME:
         a = NULL;
         assert_true(count >= 2);
@@ -332,6 +340,14 @@ static const char *expected_answer(const struct scene *scene, const struct quest
         return world_sizes[a->size];
     case QUESTION_TEXTURE:
         return world_textures[a->texture];
+    case QUESTION_NUMBER:
+        snprintf(number, sizeof number, "%d", object_digit(a));
+        return number;
+    case QUESTION_VERIFY_COLOR:
+        return strcmp(key, world_colors[a->color]) == 0 ? "Yes" : "No";
+    case QUESTION_VERIFY_NUMBER:
+        snprintf(number, sizeof number, "%d", object_digit(a));
+        return strcmp(key, number) == 0 ? "Yes" : "No";
     case QUESTION_POS:
         return strstr(q->text, "left") ? (further("left", a, &middle) ? "left" : "right")
                                        : (further("top", a, &middle) ? "top" : "bottom");
@@ -355,20 +371,31 @@ static const char *expected_answer(const struct scene *scene, const struct quest
     }
 }
 
-/* The letter of an mc question, by what its right option says. */
+/* Letters stand before distinct options; returns what the right one says. */
+static const char *said_option(const struct question *q)
+{
+    static char said[QUESTION_OPTIONS][32];
+    assert_in_range(q->n_options, 2, QUESTION_OPTIONS);
+    int right = q->answer[0] - 'A';
+    assert_in_range(right, 0, q->n_options - 1);
+    for (int i = 0; i < q->n_options; i++) {
+        struct span span = q->options[i].span;
+        assert_int_equal(q->options[i].right, i == right);
+        snprintf(said[i], sizeof said[i], "%.*s", span.end - span.begin, q->text + span.begin);
+        assert_int_equal(q->text[span.begin - 4], '\n');
+        assert_int_equal(q->text[span.begin - 3], 'A' + i);
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(said[i], said[j]);
+    }
+    return said[right];
+}
+
+/* An mc question, by what its right option says. */
 static void check_mc(const struct scene *scene, const struct question *q)
 {
     struct reading reading = read_phrases(scene, q->text);
-    assert_int_equal(q->n_options, 4);
-    int right = q->answer[0] - 'A', n_right = 0;
-    assert_in_range(right, 0, 3);
-    for (int i = 0; i < 4; i++)
-        n_right += q->options[i].right;
-    assert_int_equal(n_right, 1);
-    assert_true(q->options[right].right);
-    struct span span = q->options[right].span;
-    char said[32], expected[32];
-    snprintf(said, sizeof said, "%.*s", span.end - span.begin, q->text + span.begin);
+    const char *said = said_option(q);
+    char expected[32];
     const struct object middle = {.edge = scene->canvas};
     if (strncmp(q->text, "How many", 8) == 0) {
         int count = 0;
@@ -377,14 +404,35 @@ static void check_mc(const struct scene *scene, const struct question *q)
         snprintf(expected, sizeof expected, "%d", count);
     } else {
         const struct object *a = only(scene, reading.fits[0]);
+        const struct object *b = reading.n > 1 ? only(scene, reading.fits[1]) : &middle;
         if (strncmp(q->text, "Where", 5) == 0)
             snprintf(expected, sizeof expected, "%s %s", further("top", a, &middle) ? "top" : "bottom",
                      further("left", a, &middle) ? "left" : "right");
-        else
+        else if (strncmp(q->text, "What is", 7) == 0)
+            snprintf(expected, sizeof expected, "%d", object_digit(a));
+        else if (strncmp(q->text, "What", 4) == 0)
             snprintf(expected, sizeof expected, "%s",
                      strstr(q->text, "color") ? world_colors[a->color] : world_shapes[a->shape]);
+        else if (strstr(q->text, "left or"))
+            snprintf(expected, sizeof expected, "%s", further("left", a, b) ? "left" : "right");
+        else if (strstr(q->text, "above or"))
+            snprintf(expected, sizeof expected, "%s", further("above", a, b) ? "above" : "below");
+        else
+            snprintf(expected, sizeof expected, "%s", further("top", a, b) ? "top" : "bottom");
     }
     assert_string_equal(said, expected);
+}
+
+/* A question about a context: the sentence "The star is red." about the thing asked for must stand there. */
+static void check_text(const struct question *q)
+{
+    char statement[64];
+    struct span name = q->phrases[0].text;
+    snprintf(statement, sizeof statement, " The %.*s is %s.", name.end - name.begin, q->text + name.begin,
+             said_option(q));
+    assert_int_equal(strncmp(q->text, "Context: ", 9), 0);
+    const char *found = strstr(q->text, statement);
+    assert_true(found && found < strchr(q->text, '\n'));
 }
 
 static void test_golds_follow_from_scenes(void **state)
@@ -397,13 +445,25 @@ static void test_golds_follow_from_scenes(void **state)
     int asked[QUESTION_TYPES] = {0};
     for (int i = 0; i < 300; i++) {
         struct scene scene;
-        draw(&scene, i % 3 ? WORLD_CANVAS : 168, "golds", i);
+        assert_int_equal(scene_draw_numbers(&scene, i % 3 ? WORLD_CANVAS : 168, 0, "golds", (uint64_t)i, 50,
+                                            err, sizeof err),
+                         0);
         struct world_rng rng = world_rng_start(0, "golds", (uint64_t)i, 1);
-        struct question questions[26];
-        int n = questions_ask(questions, 26, &scene, &ledger, weights, &rng);
+        struct question questions[40];
+        int n = questions_ask(questions, 40, &scene, &ledger, weights, &rng);
         for (int k = 0; k < n; k++) {
             const struct question *q = &questions[k];
             asked[q->type]++;
+            for (int p = 0; p < q->n_phrases; p++) {
+                assert_true(q->phrases[p].text.end > q->phrases[p].text.begin && q->phrases[p].n_words > 0);
+                for (int w = 0; w < q->phrases[p].n_words; w++)
+                    assert_true(q->phrases[p].words[w].end > q->phrases[p].words[w].begin);
+            }
+            assert_true(q->n_phrases > 0);
+            if (q->type == QUESTION_TEXT) {
+                check_text(q);
+                continue; /* its phrase is about no object */
+            }
             if (q->type == QUESTION_MC)
                 check_mc(&scene, q);
             else if (strcmp(q->answer, expected_answer(&scene, q)) != 0)
@@ -418,9 +478,90 @@ static void test_golds_follow_from_scenes(void **state)
         }
     }
     for (int t = 0; t < QUESTION_TYPES; t++)
-        assert_true(asked[t] > 300);
-    for (int a = 0; a < WORLD_COLORS * WORLD_SHAPES; a++) /* exist: present and absent keep step */
-        assert_in_range(ledger.pairs[a][0] - ledger.pairs[a][1] + 2, 0, 4);
+        assert_true(asked[t] > 150);
+    for (int a = 0; a < QUESTION_PAIRS; a++) /* exist and verify: right and wrong keep step */
+        assert_in_range(ledger.pairs[a][0] - ledger.pairs[a][1] + 5, 0, 10);
+    for (int n = 2; n <= QUESTION_OPTIONS; n++) /* letters too, for every number of options */
+        for (int i = 1; i < n; i++) {
+            long difference = ledger.letters[QUESTION_MC][n][i] - ledger.letters[QUESTION_MC][n][0];
+            assert_in_range(difference + 10, 0, 20);
+        }
+}
+
+/* Numbers: as many as asked for, plain, no two of one color, behind all other objects; without them no
+ * change. */
+static void test_numbers_stand_among_objects(void **state)
+{
+    (void)state;
+    int with = 0;
+    uint8_t *one = malloc((size_t)WORLD_CANVAS * WORLD_CANVAS * 3);
+    uint8_t *two = malloc((size_t)WORLD_CANVAS * WORLD_CANVAS * 3);
+    for (int i = 0; i < 300; i++) {
+        struct scene scene, plain, again;
+        draw(&plain, WORLD_CANVAS, "numbers", i);
+        assert_int_equal(
+            scene_draw_numbers(&again, WORLD_CANVAS, 0, "numbers", (uint64_t)i, 0, err, sizeof err), 0);
+        scene_render(one, &plain);
+        scene_render(two, &again);
+        assert_memory_equal(one, two, scene_rgb_bytes(&plain));
+        assert_int_equal(plain.n_numbers, 0);
+        assert_int_equal(
+            scene_draw_numbers(&scene, WORLD_CANVAS, 0, "numbers", (uint64_t)i, 50, err, sizeof err), 0);
+        assert_in_range(scene.n_numbers, 0, WORLD_MAX_NUMBERS);
+        assert_in_range(scene.n_objects, 3, WORLD_MAX_OBJECTS);
+        with += scene.n_numbers > 0;
+        unsigned colors = 0;
+        for (int k = 0; k < scene.n_objects; k++) {
+            const struct object *o = &scene.objects[k];
+            assert_int_equal(object_digit(o) >= 0, k >= scene_shapes(&scene));
+            if (object_digit(o) < 0)
+                continue;
+            assert_true(object_digit(o) < WORLD_DIGITS && o->size >= 1 && o->texture == TEXTURE_PLAIN);
+            assert_false(colors >> o->color & 1);
+            colors |= 1u << o->color;
+        }
+    }
+    assert_in_range(with, 120, 180);
+    free(one);
+    free(two);
+}
+
+/* The hint is a sentence about something else; OCR lists every number and one that is not there. */
+static void test_hints_and_ocr(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct scene scene;
+        struct world_rng rng = world_rng_start(0, "hints", (uint64_t)i, 1);
+        assert_int_equal(
+            scene_draw_numbers(&scene, WORLD_CANVAS, 0, "hints", (uint64_t)i, 100, err, sizeof err), 0);
+        assert_true(scene.n_numbers > 0);
+        char text[QUESTION_TEXT_SIZE];
+        if (scene_hint_except(text, sizeof text, &scene, 1, &rng) == 0) {
+            char *is = strstr(text, " is ");
+            assert_non_null(is);
+            *is = '\0';
+            unsigned fits = read_phrases(&scene, text).fits[0];
+            const struct object *o = only(&scene, fits);
+            assert_ptr_not_equal(o, &scene.objects[0]);
+            is[strlen(is + 4) + 3] = '\0'; /* the full stop */
+            char digit[8];
+            snprintf(digit, sizeof digit, "%d", object_digit(o));
+            const char *said = is + 4;
+            assert_true(!strcmp(said, digit) || !strcmp(said, world_colors[o->color]) ||
+                        !strcmp(said, world_sizes[o->size]) || !strcmp(said, world_textures[o->texture]));
+        }
+        scene_ocr(text, sizeof text, &scene, &rng);
+        assert_int_equal(strlen(text), 3 * (size_t)(scene.n_numbers + 1) - 2);
+        unsigned listed = 0, there = 0;
+        for (const char *c = text; *c; c++)
+            if (*c >= '0' && *c <= '9')
+                listed |= 1u << (*c - '0');
+        for (int k = scene_shapes(&scene); k < scene.n_objects; k++)
+            there |= 1u << object_digit(&scene.objects[k]);
+        unsigned other = listed & ~there;
+        assert_true((listed & there) == there && other != 0 && (other & (other - 1)) == 0);
+    }
 }
 
 /* ---- suites --------------------------------------------------------------------------------- */
@@ -560,7 +701,9 @@ int main(void)
         cmocka_unit_test(test_png_reads_back),
         cmocka_unit_test(test_scenes_keep_their_distances),
         cmocka_unit_test(test_labels_belong_to_objects),
+        cmocka_unit_test(test_numbers_stand_among_objects),
         cmocka_unit_test(test_golds_follow_from_scenes),
+        cmocka_unit_test(test_hints_and_ocr),
         cmocka_unit_test_setup_teardown(test_suites_are_deterministic, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(test_pope_is_balanced, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(test_suite_says_what_is_wrong, make_directory, remove_directory),

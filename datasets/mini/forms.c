@@ -9,195 +9,15 @@
 #include "forms.h"
 
 #include "error.h" /* ENSURE */
+#include "phrase.h"
 
-#include <string.h> /* memcpy, strcmp, strlen */
+#include <string.h> /* strcmp */
 
 enum { MARGIN_MIDDLE2 = 60, MARGIN_RELATION2 = 56, MARGIN_EXTREME2 = 28 }; /* twice px, as object_center2 */
 
-enum attribute { COLOR = 1, SHAPE = 2, SIZE = 4, TEXTURE = 8, ANY = 15 };
-
-enum form {
-    FORM_EXIST,
-    FORM_COLOR,
-    FORM_SHAPE,
-    FORM_SIZE,
-    FORM_TEXTURE,
-    FORM_POS_X,
-    FORM_POS_Y,
-    FORM_RELV_LEFT,
-    FORM_RELV_RIGHT,
-    FORM_RELV_ABOVE,
-    FORM_RELV_BELOW,
-    FORM_RELC_X,
-    FORM_RELC_Y,
-    FORM_COUNT_SHAPE,
-    FORM_COUNT_COLOR,
-    FORM_COUNT_ALL,
-    FORM_SAME_COLOR,
-    FORM_SAME_SHAPE,
-    FORM_LARGER,
-    FORM_EXTREME_COLOR,
-    FORM_EXTREME_SHAPE,
-    FORM_MC_COLOR,
-    FORM_MC_SHAPE,
-    FORM_MC_COUNT,
-    FORM_MC_WHERE
-};
-
-static const char *const digits[10] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
-static const char *const letters[QUESTION_OPTIONS] = {"A", "B", "C", "D"};
-static const char *const plurals[WORLD_SHAPES] = {"circles", "squares", "triangles", "diamonds",
-                                                  "stars",   "crosses", "rings",     "hearts"};
 static const char *const sides[4] = {"left", "right", "top", "bottom"};
 static const char *const relations[4] = {"left", "right", "above", "below"};
 static const char *const extremes[4] = {"leftmost", "rightmost", "topmost", "bottommost"};
-
-/* ---- attributes and phrases ----------------------------------------------------------------- */
-
-/* The value of one attribute for object i, and the name of a value. */
-static int attribute_of(const struct object *object, enum attribute attribute)
-{
-    return attribute == COLOR   ? object->color
-           : attribute == SHAPE ? object->shape
-           : attribute == SIZE  ? object->size
-                                : object->texture;
-}
-
-static const char *attribute_name(enum attribute attribute, int value)
-{
-    return attribute == COLOR   ? world_colors[value]
-           : attribute == SHAPE ? world_shapes[value]
-           : attribute == SIZE  ? world_sizes[value]
-                                : world_textures[value];
-}
-
-/* What a phrase says: the attributes in `mask` have the values of `like`. An empty mask is "object". */
-struct description {
-    unsigned mask;
-    struct object like;
-};
-
-static unsigned objects_fitting(const struct scene *scene, const struct description *description)
-{
-    unsigned fitting = 0;
-    for (int i = 0; i < scene->n_objects; i++) {
-        int fits = 1;
-        for (unsigned a = 1; a <= TEXTURE; a *= 2)
-            if (description->mask & a)
-                fits &= attribute_of(&scene->objects[i], a) == attribute_of(&description->like, a);
-        fitting |= (unsigned)fits << i;
-    }
-    return fitting;
-}
-
-static int bits_count(unsigned bits)
-{
-    int n = 0;
-    for (; bits; bits &= bits - 1)
-        n++;
-    return n;
-}
-
-static struct span put(struct question *q, const char *words)
-{
-    int n = (int)strlen(words);
-    ENSURE(q->length + n < QUESTION_TEXT_SIZE);
-    memcpy(q->text + q->length, words, (size_t)n + 1);
-    struct span span = {q->length, q->length + n};
-    q->length += n;
-    return span;
-}
-
-/* Writes the phrase "small striped red star"; a phrase without a shape ends in "object". */
-static void put_phrase(struct question *q, const struct scene *scene, const struct description *what,
-                       int plural)
-{
-    ENSURE(q->n_phrases < QUESTION_PHRASES);
-    static const enum attribute order[3] = {SIZE, TEXTURE, COLOR};
-    struct phrase *phrase = &q->phrases[q->n_phrases++];
-    *phrase = (struct phrase){.text = {q->length, 0}, .objects = objects_fitting(scene, what)};
-    for (int i = 0; i < 3; i++)
-        if (what->mask & order[i]) {
-            phrase->words[phrase->n_words++] =
-                put(q, attribute_name(order[i], attribute_of(&what->like, order[i])));
-            put(q, " ");
-        }
-    const char *noun = !(what->mask & SHAPE) ? (plural ? "objects" : "object")
-                       : plural              ? plurals[what->like.shape]
-                                             : world_shapes[what->like.shape];
-    phrase->words[phrase->n_words++] = put(q, noun);
-    phrase->text.end = q->length;
-}
-
-/*
- * Writes a phrase out of the allowed attributes that fits object i alone; color + shape most often, three or
- * four attributes only where fewer do not do. Returns -1 if there is none.
- */
-static int put_name(struct question *q, const struct scene *scene, int i, unsigned allowed,
-                    struct world_rng *rng)
-{
-    int weights[ANY + 1] = {0}, total = 0;
-    for (int n = 1; n <= 4 && (n <= 2 || total == 0); n++)
-        for (unsigned mask = 1; mask <= ANY; mask++) {
-            struct description what = {mask, scene->objects[i]};
-            if ((mask & ~allowed) || bits_count(mask) != n || bits_count(objects_fitting(scene, &what)) != 1)
-                continue;
-            weights[mask] = mask == (COLOR | SHAPE) ? 8 : mask & SHAPE ? 3 : 2;
-            total += weights[mask];
-        }
-    if (total == 0)
-        return -1;
-    struct description what = {(unsigned)world_rng_weighted(rng, weights, ANY + 1), scene->objects[i]};
-    put_phrase(q, scene, &what, 0);
-    q->targets[q->n_targets++] = i;
-    return 0;
-}
-
-static void set_answer(struct question *q, const char *answer)
-{
-    ENSURE(strlen(answer) < sizeof q->answer);
-    memcpy(q->answer, answer, strlen(answer) + 1);
-}
-
-static void put_option(struct question *q, const char *words, int right)
-{
-    struct option *option = &q->options[q->n_options++];
-    option->span = put(q, words);
-    option->right = right;
-}
-
-static void target_all(struct question *q, unsigned objects)
-{
-    for (int i = 0; objects >> i; i++)
-        if (objects >> i & 1)
-            q->targets[q->n_targets++] = i;
-}
-
-static int random_object(const struct scene *scene, struct world_rng *rng)
-{
-    return world_rng_below(rng, scene->n_objects);
-}
-
-static int value_of(const struct scene *scene, int i, enum attribute attribute)
-{
-    return attribute_of(&scene->objects[i], attribute);
-}
-
-/* Two different objects; -1 if there is but one. */
-static int random_two(int two[2], const struct scene *scene, struct world_rng *rng)
-{
-    if (scene->n_objects < 2)
-        return -1;
-    two[0] = random_object(scene, rng);
-    two[1] = world_rng_below(rng, scene->n_objects - 1);
-    two[1] += two[1] >= two[0];
-    return 0;
-}
-
-static int center2(const struct scene *scene, int i, int axis)
-{
-    return object_center2(&scene->objects[i], axis);
-}
 
 /* ---- builders: fill a question that starts as zeros, or return -1 --------------------------- */
 
@@ -237,7 +57,7 @@ static int build_exist(struct question *q, const struct scene *scene, struct wor
 
 /* "What color is the small star?" without the final suffix; for FORM_COLOR, _SHAPE, _SIZE and their mc twins.
  */
-static int build_attribute(struct question *q, const struct scene *scene, struct world_rng *rng)
+int build_attribute(struct question *q, const struct scene *scene, struct world_rng *rng)
 {
     enum attribute asked = q->form == FORM_COLOR || q->form == FORM_MC_COLOR   ? COLOR
                            : q->form == FORM_SHAPE || q->form == FORM_MC_SHAPE ? SHAPE
@@ -269,10 +89,10 @@ static int build_texture(struct question *q, const struct scene *scene, struct w
     return 0;
 }
 
-static int build_pos(struct question *q, const struct scene *scene, struct world_rng *rng)
+int build_pos(struct question *q, const struct scene *scene, struct world_rng *rng)
 {
     int i = random_object(scene, rng);
-    int axis = q->form == FORM_POS_Y;
+    int axis = q->form == FORM_POS_Y || q->form == FORM_MC_POS_Y;
     int off = center2(scene, i, axis) - scene->canvas;
     if (off < MARGIN_MIDDLE2 && off > -MARGIN_MIDDLE2)
         return -1;
@@ -318,9 +138,9 @@ static int build_relv(struct question *q, const struct scene *scene, struct worl
     return 0;
 }
 
-static int build_relc(struct question *q, const struct scene *scene, struct world_rng *rng)
+int build_relc(struct question *q, const struct scene *scene, struct world_rng *rng)
 {
-    int axis = q->form == FORM_RELC_Y;
+    int axis = q->form == FORM_RELC_Y || q->form == FORM_MC_RELC_Y;
     int two[2], before;
     if (relation_two(two, &before, axis, scene, rng) != 0)
         return -1;
@@ -339,12 +159,14 @@ static int build_relc(struct question *q, const struct scene *scene, struct worl
     return 0;
 }
 
-static int build_count(struct question *q, const struct scene *scene, struct world_rng *rng)
+int build_count(struct question *q, const struct scene *scene, struct world_rng *rng)
 {
     static const unsigned masks[3] = {SHAPE, COLOR, 0};
     unsigned mask =
         q->form == FORM_MC_COUNT ? masks[world_rng_below(rng, 3)] : masks[q->form - FORM_COUNT_SHAPE];
     struct description what = {mask, scene->objects[random_object(scene, rng)]};
+    if (phrase_doubtful(scene, &what))
+        return -1;
     put(q, "How ");
     q->key = put(q, "many");
     put(q, " ");
@@ -354,7 +176,7 @@ static int build_count(struct question *q, const struct scene *scene, struct wor
     if (n > 9)
         return -1;
     target_all(q, q->phrases[0].objects);
-    set_answer(q, digits[n]);
+    set_answer(q, phrase_digits[n]);
     return 0;
 }
 
@@ -402,6 +224,8 @@ static int build_extreme(struct question *q, const struct scene *scene, struct w
     enum attribute asked = q->form == FORM_EXTREME_COLOR ? COLOR : SHAPE;
     unsigned mask = world_rng_below(rng, 2) ? (unsigned)(COLOR + SHAPE - asked) : 0;
     struct description what = {mask, scene->objects[random_object(scene, rng)]};
+    if (phrase_doubtful(scene, &what))
+        return -1;
     unsigned candidates = objects_fitting(scene, &what);
     int direction = world_rng_below(rng, 4);
     int axis = direction / 2, sign = direction % 2 ? -1 : 1;
@@ -425,86 +249,6 @@ static int build_extreme(struct question *q, const struct scene *scene, struct w
     put(q, "?");
     q->targets[q->n_targets++] = winner;
     set_answer(q, attribute_name(asked, value_of(scene, winner, asked)));
-    return 0;
-}
-
-/* ---- multiple choice ------------------------------------------------------------------------ */
-
-static void shuffle(int *values, int n, struct world_rng *rng)
-{
-    for (int i = n - 1; i > 0; i--) {
-        int j = world_rng_below(rng, i + 1), keep = values[i];
-        values[i] = values[j];
-        values[j] = keep;
-    }
-}
-
-/* Appends "\nA. …" lines with the names of four values, the right one among them, and turns the answer into a
- * letter. */
-static void put_letters(struct question *q, int four[QUESTION_OPTIONS], int right, const char *const *names,
-                        struct world_rng *rng)
-{
-    shuffle(four, QUESTION_OPTIONS, rng);
-    for (int i = 0; i < QUESTION_OPTIONS; i++) {
-        put(q, "\n");
-        put(q, letters[i]);
-        put(q, ". ");
-        put_option(q, names[four[i]], four[i] == right);
-        if (four[i] == right)
-            set_answer(q, letters[i]);
-    }
-}
-
-/* Color and shape: two wrong options are taken from the scene where it has them, so that presence alone does
- * not do. */
-static int build_mc_attribute(struct question *q, const struct scene *scene, struct world_rng *rng)
-{
-    enum attribute asked = q->form == FORM_MC_COLOR ? COLOR : SHAPE;
-    if (build_attribute(q, scene, rng) != 0)
-        return -1;
-    int right = value_of(scene, q->targets[0], asked);
-    int four[QUESTION_OPTIONS] = {right}, n = 1;
-    for (int tries = 0; n < QUESTION_OPTIONS; tries++) {
-        int value =
-            n < 3 && tries < 8 ? value_of(scene, random_object(scene, rng), asked) : world_rng_below(rng, 8);
-        int taken = 0;
-        for (int i = 0; i < n; i++)
-            taken |= four[i] == value;
-        if (!taken)
-            four[n++] = value;
-    }
-    put_letters(q, four, right, asked == COLOR ? world_colors : world_shapes, rng);
-    return 0;
-}
-
-/* Count: four consecutive numbers, the right one at any rank. */
-static int build_mc_count(struct question *q, const struct scene *scene, struct world_rng *rng)
-{
-    if (build_count(q, scene, rng) != 0)
-        return -1;
-    int right = q->answer[0] - '0';
-    int first = right - world_rng_below(rng, QUESTION_OPTIONS);
-    first = first < 1 ? 1 : first > 6 ? 6 : first;
-    int four[QUESTION_OPTIONS] = {first, first + 1, first + 2, first + 3};
-    put_letters(q, four, right, digits, rng);
-    return 0;
-}
-
-static int build_mc_where(struct question *q, const struct scene *scene, struct world_rng *rng)
-{
-    static const char *const corners[4] = {"top left", "top right", "bottom left", "bottom right"};
-    int i = random_object(scene, rng), corner = 0;
-    for (int axis = 0; axis < 2; axis++) {
-        int off = center2(scene, i, axis) - scene->canvas;
-        if (off < MARGIN_MIDDLE2 && off > -MARGIN_MIDDLE2)
-            return -1;
-        corner += off > 0 ? 1 + axis : 0;
-    }
-    put(q, "Where is the ");
-    if (put_name(q, scene, i, ANY, rng) != 0)
-        return -1;
-    put(q, " in the image?");
-    put_letters(q, (int[4]){0, 1, 2, 3}, corner, corners, rng);
     return 0;
 }
 
@@ -536,11 +280,27 @@ const struct question_form question_forms[QUESTION_FORMS] = {
     [FORM_MC_SHAPE] = {"mc_shape", QUESTION_MC, build_mc_attribute},
     [FORM_MC_COUNT] = {"mc_count", QUESTION_MC, build_mc_count},
     [FORM_MC_WHERE] = {"mc_where", QUESTION_MC, build_mc_where},
+    [FORM_MC_POS_X] = {"mc_pos_x", QUESTION_MC, build_mc_side},
+    [FORM_MC_POS_Y] = {"mc_pos_y", QUESTION_MC, build_mc_side},
+    [FORM_MC_RELC_X] = {"mc_relc_x", QUESTION_MC, build_mc_side},
+    [FORM_MC_RELC_Y] = {"mc_relc_y", QUESTION_MC, build_mc_side},
+    [FORM_MC_NUMBER] = {"mc_number", QUESTION_MC, build_mc_number},
+    [FORM_NUMBER] = {"number", QUESTION_NUMBER, build_number},
+    [FORM_VERIFY_COLOR] = {"verify_color", QUESTION_VERIFY_COLOR, build_verify_color},
+    [FORM_VERIFY_COUNT_SHAPE] = {"verify_count_shape", QUESTION_VERIFY_COUNT, build_verify_count},
+    [FORM_VERIFY_COUNT_COLOR] = {"verify_count_color", QUESTION_VERIFY_COUNT, build_verify_count},
+    [FORM_VERIFY_NUMBER] = {"verify_number", QUESTION_VERIFY_NUMBER, build_verify_number},
+    [FORM_UNANSWERABLE_COLOR] = {"unanswerable_color", QUESTION_UNANSWERABLE, build_unanswerable},
+    [FORM_UNANSWERABLE_SHAPE] = {"unanswerable_shape", QUESTION_UNANSWERABLE, build_unanswerable},
+    [FORM_UNANSWERABLE_SIZE] = {"unanswerable_size", QUESTION_UNANSWERABLE, build_unanswerable},
+    [FORM_UNANSWERABLE_NUMBER] = {"unanswerable_number", QUESTION_UNANSWERABLE, build_unanswerable},
+    [FORM_TEXT] = {"text", QUESTION_TEXT, build_text},
 };
 
 int form_answer_index(const char *answer)
 {
-    static const char *const yes_no[2] = {"Yes", "No"};
+    static const char *const yes_no[2] = {"Yes", "No"}, *const unanswerable[1] = {"Unanswerable"};
+    static const char *const corners[4] = {"top left", "top right", "bottom left", "bottom right"};
     static const struct {
         const char *const *names;
         int n;
@@ -551,8 +311,9 @@ int form_answer_index(const char *answer)
                   {sides, 4},
                   {relations + 2, 2},
                   {yes_no, 2},
-                  {digits + 1, 9},
-                  {letters, QUESTION_OPTIONS}};
+                  {phrase_digits, 10},
+                  {corners, 4},
+                  {unanswerable, 1}};
     int index = 0;
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (int i = 0; i < groups[g].n; i++, index++)

@@ -4,7 +4,8 @@
  * Canvas 336 x 336 (or a smaller window), patches of 14 px. A muted background with a gradient and one of
  * five textures; on it 3 to 10 unrotated objects with hard edges, at least 6 px apart and 3 px from the
  * border: 8 colours x 8 shapes x 3 sizes x 2 textures. Half of the scenes have a theme: several objects share
- * a colour or a shape, so that counts above one are common.
+ * a colour or a shape, so that counts above one are common. Where asked for, numbers stand among them: one
+ * digit each, of different colours, kept behind the other objects in the scene's list.
  *
  * Shapes are given in box coordinates u, v in [-1, 1], v downwards. The star needs no angle: the nearest of
  * five constant tip directions is found by dot product, and one edge line, from tip to inner corner, decides.
@@ -94,6 +95,16 @@ int object_anchor(const struct object *object, int grid)
     return row * grid + column;
 }
 
+int scene_shapes(const struct scene *scene)
+{
+    return scene->n_objects - scene->n_numbers;
+}
+
+int object_digit(const struct object *object)
+{
+    return object->shape >= SHAPE_DIGIT ? object->shape - SHAPE_DIGIT : -1;
+}
+
 static double absolute(double a)
 {
     return a < 0 ? -a : a;
@@ -119,8 +130,24 @@ static int star_covers(double u, double v)
     return across * (1 - corner[0]) <= (1 - along) * corner[1];
 }
 
+/* A glyph of 5 x 7 blocks; the bits of a row run from left (16) to right (1). */
+static int digit_covers(int digit, double u, double v)
+{
+    static const uint8_t glyphs[WORLD_DIGITS][7] = {
+        {14, 17, 17, 17, 17, 17, 14}, {12, 28, 12, 12, 12, 12, 30}, {14, 17, 1, 6, 8, 16, 31},
+        {30, 1, 1, 14, 1, 1, 30},     {2, 6, 10, 18, 31, 2, 2},     {31, 16, 30, 1, 1, 17, 14},
+        {14, 16, 16, 30, 17, 17, 14}, {31, 1, 2, 4, 8, 8, 8},       {14, 17, 17, 14, 17, 17, 14},
+        {14, 17, 17, 15, 1, 1, 14}};
+    double column = (u + .8) * (5 / 1.6), row = (v + .95) * (7 / 1.9);
+    if (column < 0 || column >= 5 || row < 0 || row >= 7)
+        return 0;
+    return glyphs[digit][(int)row] >> (4 - (int)column) & 1;
+}
+
 static int shape_covers(int shape, double u, double v)
 {
+    if (shape >= SHAPE_DIGIT)
+        return digit_covers(shape - SHAPE_DIGIT, u, v);
     double r2 = u * u + v * v;
     double au = absolute(u), av = absolute(v);
     switch (shape) {
@@ -226,15 +253,49 @@ static int scene_wanted(int canvas, struct world_rng *rng)
     return world_rng_between(rng, 1, most < 2 ? 2 : most > WORLD_MAX_OBJECTS ? WORLD_MAX_OBJECTS : most);
 }
 
-/* One attempt at the objects: those that found no place are left out. */
-static void scene_populate(struct scene *scene, struct world_rng *rng)
+/* Numbers of different colours on the empty canvas: placed first, since they are medium or large. */
+static void numbers_place(struct scene *scene, int wanted, struct world_rng *rng)
 {
+    unsigned taken = 0;
+    for (int i = 0; i < wanted; i++) {
+        struct object number = {.size = world_rng_between(rng, 1, 2)};
+        number.edge = world_rng_between(rng, size_edges[number.size][0], size_edges[number.size][1]);
+        number.shape = SHAPE_DIGIT + world_rng_below(rng, WORLD_DIGITS);
+        number.stripe_period = 8; /* never seen: a number is plain */
+        do
+            number.color = world_rng_below(rng, WORLD_COLORS);
+        while (taken >> number.color & 1);
+        object_tint(&number, rng);
+        if (object_place(&number, scene, rng) == 0) {
+            taken |= 1u << number.color;
+            scene->objects[scene->n_objects++] = number;
+        }
+    }
+    scene->n_numbers = scene->n_objects;
+}
+
+/* The numbers stand first while objects are placed; behind all others is where they belong. */
+static void numbers_last(struct scene *scene)
+{
+    struct object numbers[WORLD_MAX_NUMBERS];
+    int n = scene->n_numbers, others = scene->n_objects - n;
+    memcpy(numbers, scene->objects, (size_t)n * sizeof *numbers);
+    memmove(scene->objects, scene->objects + n, (size_t)others * sizeof *numbers);
+    memcpy(scene->objects + others, numbers, (size_t)n * sizeof *numbers);
+}
+
+/* One attempt at the objects: those that found no place are left out. */
+static void scene_populate(struct scene *scene, int n_numbers, struct world_rng *rng)
+{
+    scene->n_objects = scene->n_numbers = 0;
+    numbers_place(scene, n_numbers, rng);
     int wanted = scene_wanted(scene->canvas, rng);
+    if (wanted > WORLD_MAX_OBJECTS - scene->n_numbers)
+        wanted = WORLD_MAX_OBJECTS - scene->n_numbers;
     int theme = world_rng_below(rng, 4); /* 0 a shared colour, 1 a shared shape, 2 and 3 none */
     int shared = world_rng_below(rng, 8);
     int sharing = wanted >= 2 && theme < 2 ? world_rng_between(rng, 2, wanted) : 0;
     static_assert(WORLD_COLORS == 8 && WORLD_SHAPES == 8, "shared is drawn for either");
-    scene->n_objects = 0;
     for (int i = 0; i < wanted; i++) {
         struct object object;
         object_dress(&object, scene->canvas == WORLD_CANVAS, rng);
@@ -244,10 +305,17 @@ static void scene_populate(struct scene *scene, struct world_rng *rng)
         if (object_place(&object, scene, rng) == 0)
             scene->objects[scene->n_objects++] = object;
     }
+    numbers_last(scene);
 }
 
 int scene_draw(struct scene *scene, int canvas, uint64_t seed, const char *suite, uint64_t picture, char *err,
                size_t err_size)
+{
+    return scene_draw_numbers(scene, canvas, seed, suite, picture, 0, err, err_size);
+}
+
+int scene_draw_numbers(struct scene *scene, int canvas, uint64_t seed, const char *suite, uint64_t picture,
+                       int percent, char *err, size_t err_size)
 {
     if (canvas < WORLD_CANVAS_MIN || canvas > WORLD_CANVAS || canvas % WORLD_PATCH != 0) {
         snprintf(err, err_size,
@@ -259,10 +327,12 @@ int scene_draw(struct scene *scene, int canvas, uint64_t seed, const char *suite
     memset(scene, 0, sizeof *scene);
     scene->canvas = canvas;
     background_draw(scene, &rng);
-    int least = canvas == WORLD_CANVAS ? 3 : 1;
+    int least = canvas == WORLD_CANVAS ? 3 : 1, n_numbers = 0;
+    if (percent > 0 && world_rng_below(&rng, 100) < percent)
+        n_numbers = world_rng_between(&rng, 1, canvas == WORLD_CANVAS ? WORLD_MAX_NUMBERS : 2);
     do
-        scene_populate(scene, &rng);
-    while (scene->n_objects < least);
+        scene_populate(scene, n_numbers, &rng);
+    while (scene->n_objects - scene->n_numbers < least || (n_numbers > 0 && scene->n_numbers == 0));
     return 0;
 }
 

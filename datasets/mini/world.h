@@ -25,6 +25,9 @@ enum {
     WORLD_SHAPES = 8,
     WORLD_SIZES = 3,
     WORLD_TEXTURES = 2,
+    WORLD_DIGITS = 10,
+    WORLD_MAX_NUMBERS = 3,
+    WORLD_TRAIN_NUMBERS = 50, /* percent of the training scenes that hold numbers */
     WORLD_OWNER_BACKGROUND = 255,
     WORLD_OWNER_AMBIGUOUS = 254
 };
@@ -37,7 +40,8 @@ enum shape {
     SHAPE_STAR,
     SHAPE_CROSS,
     SHAPE_RING,
-    SHAPE_HEART
+    SHAPE_HEART,
+    SHAPE_DIGIT /* digit d is SHAPE_DIGIT + d */
 };
 
 enum texture { TEXTURE_PLAIN, TEXTURE_STRIPED };
@@ -64,7 +68,7 @@ int world_rng_between(struct world_rng *rng, int low, int high);
 int world_rng_weighted(struct world_rng *rng, const int *weights, int n);
 
 struct object {
-    int color, shape, size, texture; /* indices into the name arrays */
+    int color, shape, size, texture; /* indices into the name arrays; SHAPE_DIGIT and up: a number */
     int x0, y0, edge;                /* px, the box is [x0, x0+edge) x [y0, y0+edge) */
     uint8_t rgb[3];                  /* the colour after jitter */
     int stripe_period, stripe_phase; /* px */
@@ -74,6 +78,7 @@ struct object {
 struct scene {
     int canvas; /* px, edge */
     int n_objects;
+    int n_numbers; /* the last n_numbers of the objects are numbers: one digit each, no two of one colour */
     struct object objects[WORLD_MAX_OBJECTS];
     int background[3];     /* levels */
     int gradient[2];       /* direction, x and y */
@@ -91,6 +96,19 @@ struct scene {
  */
 int scene_draw(struct scene *scene, int canvas, uint64_t seed, const char *suite, uint64_t picture, char *err,
                size_t err_size);
+
+/*
+ * The same with numbers: `percent` of the scenes (0 … 100) hold 1 to 3 of them (1 or 2 on a smaller canvas)
+ * among the other objects. With 0 it is scene_draw, byte for byte. Numbers are plain, medium or large.
+ */
+int scene_draw_numbers(struct scene *scene, int canvas, uint64_t seed, const char *suite, uint64_t picture,
+                       int percent, char *err, size_t err_size);
+
+/* Objects that are not numbers: the first ones. */
+int scene_shapes(const struct scene *scene);
+
+/* The digit 0 … 9 of a number, -1 for any other object. */
+int object_digit(const struct object *object);
 
 /* Bytes of the rendered picture: canvas x canvas x 3. */
 size_t scene_rgb_bytes(const struct scene *scene);
