@@ -13,19 +13,20 @@
 #include "datasets/text_pool.h"
 
 extern const struct benchmark benchmark_gqa;
-extern const struct benchmark benchmark_mme;
-extern const struct benchmark benchmark_mmvet;
 extern const struct benchmark benchmark_pope;
-extern const struct benchmark benchmark_textvqa;
-extern const struct benchmark benchmark_vizwiz;
-extern const struct benchmark benchmark_vqav2;
-extern const struct benchmark benchmark_mmbench, benchmark_mmbench_cn;
+extern const struct benchmark benchmark_mme;
+extern const struct benchmark benchmark_mmbench;
+extern const struct benchmark benchmark_mmbench_cn;
 extern const struct benchmark benchmark_scienceqa;
 extern const struct benchmark benchmark_seed;
-extern const struct benchmark benchmark_activitynet;
-extern const struct benchmark benchmark_msrvtt;
-extern const struct benchmark benchmark_msvd;
+extern const struct benchmark benchmark_textvqa;
+extern const struct benchmark benchmark_mmvet;
+extern const struct benchmark benchmark_vqav2;
+extern const struct benchmark benchmark_vizwiz;
 extern const struct benchmark benchmark_tgif;
+extern const struct benchmark benchmark_msvd;
+extern const struct benchmark benchmark_msrvtt;
+extern const struct benchmark benchmark_activitynet;
 extern const struct benchmark benchmark_video_judge;
 extern const struct benchmark benchmark_jsonl;
 
@@ -34,18 +35,18 @@ static const struct benchmark *const registry[] = {
     &benchmark_gqa,
     &benchmark_pope,
     &benchmark_mme,
-    &benchmark_mmvet,
-    &benchmark_textvqa,
-    &benchmark_vizwiz,
-    &benchmark_vqav2,
     &benchmark_mmbench,
     &benchmark_mmbench_cn,
     &benchmark_scienceqa,
     &benchmark_seed,
-    &benchmark_activitynet,
-    &benchmark_msrvtt,
-    &benchmark_msvd,
+    &benchmark_textvqa,
+    &benchmark_mmvet,
+    &benchmark_vqav2,
+    &benchmark_vizwiz,
     &benchmark_tgif,
+    &benchmark_msvd,
+    &benchmark_msrvtt,
+    &benchmark_activitynet,
     &benchmark_video_judge,
     &benchmark_jsonl,
 };

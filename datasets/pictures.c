@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "core/video.h"
+#include "datasets/table.h"
 
 int sample_n_pictures(const struct dataset *dataset, int row)
 {
@@ -15,6 +16,16 @@ int sample_n_pictures(const struct dataset *dataset, int row)
 const char *sample_file(const struct sample *sample)
 {
     return sample->image && sample->media == MEDIA_TABLE ? sample->table : sample->image;
+}
+
+static enum status read_from_table(struct image *out, const struct sample *sample, struct error *err)
+{
+    uint8_t *bytes;
+    size_t n;
+    TRY(table_picture(&bytes, &n, sample->table, sample->at, sample->n_base64, err));
+    enum status status = image_decode(out, bytes, n, sample->image, err);
+    free(bytes);
+    return status;
 }
 
 enum status sample_pictures(struct image **out, int *n, const struct dataset *dataset, int row,
@@ -32,7 +43,7 @@ enum status sample_pictures(struct image **out, int *n, const struct dataset *da
             status = image_read(*out, sample->image, err);
             break;
         case MEDIA_TABLE:
-            status = fail(err, BAD_INPUT, "%s: cannot be read yet", sample->image);
+            status = read_from_table(*out, sample, err);
             break;
         case MEDIA_VIDEO:
             status = video_read_frames(*out, *n, sample->image, err);
