@@ -1,5 +1,5 @@
 /* A bed for tests of benchmarks: a folder of made-up files, scoring in one call, and what must be refused.
- * Include it after cmocka.h's own needs and before nothing else: it brings cmocka.h.
+ * It brings cmocka.h and all that cmocka.h needs.
  *
  *     cmocka_unit_test_setup_teardown(some_test, bed_setup, bed_teardown)
  *     …
@@ -43,24 +43,27 @@ static int bed_teardown(void **state)
     return system(command);
 }
 
-/* Paths live until 64 more were asked for. */
+/* One name has one path, which lives until 64 other names were asked for. */
 static const char *bed_path(const char *name)
 {
     static char paths[64][256];
     static int next;
-    char *path = paths[next++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", bed_folder, name);
-    return path;
+    char path[sizeof paths[0]];
+    snprintf(path, sizeof path, "%s/%s", bed_folder, name);
+    for (int i = 0; i < 64; i++)
+        if (strcmp(paths[i], path) == 0)
+            return paths[i];
+    return strcpy(paths[next++ % 64], path);
 }
 
 /* Writes a file, folders on the way to it too. */
 static const char *bed_file(const char *name, const char *text)
 {
     const char *path = bed_path(name);
-    for (char *at = strchr(path + strlen(bed_folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
-        *at = '\0';
-        mkdir(path, 0777);
-        *at = '/';
+    char parent[256];
+    for (const char *at = strchr(path + strlen(bed_folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
+        snprintf(parent, sizeof parent, "%.*s", (int)(at - path), path);
+        mkdir(parent, 0777);
     }
     FILE *file = fopen(path, "wb");
     assert_non_null(file);

@@ -490,6 +490,28 @@ static void vqav2_hostile(void **state)
                 "llava_vqav2_mscoco_val2014.jsonl");
 }
 
+/* A download that broke off anywhere is refused. */
+static void vqav2_cut(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.questions = bed_file("q.json", vqav2_official),
+                                    .annotations = bed_path("a.json")};
+    char text[sizeof vqav2_annotations];
+    for (size_t n = 0; n + 1 < sizeof vqav2_annotations; n += n < 200 ? 1 : 7) {
+        memcpy(text, vqav2_annotations, n);
+        text[n] = '\0';
+        bed_file("a.json", text);
+        bed_refused("vqav2", &paths, NULL, "a.json");
+    }
+    paths.annotations = NULL;
+    for (size_t n = 0; n + 1 < sizeof vqav2_official; n++) {
+        memcpy(text, vqav2_official, n);
+        text[n] = '\0';
+        bed_file("q.json", text);
+        bed_refused("vqav2", &paths, NULL, "q.json");
+    }
+}
+
 static void odd_answers(void **state)
 {
     (void)state;
@@ -687,6 +709,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(vqav2_scoring, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(vqav2_llava_files, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(vqav2_hostile, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(vqav2_cut, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(odd_answers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(vizwiz_scoring, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(vizwiz_llava_files, bed_setup, bed_teardown),
