@@ -597,14 +597,16 @@ enum status judge_answers(struct judge *judge, struct answers *answers, const st
     for (int i = 0; i < dataset->n; i++)
         judge->n_total += answers->text[i] && !answers->verdict[i];
     enum status status = OK;
+    int n_done = 0;
     for (bool busy = true; busy && status == OK;) {
         if (judge->options.stop && *judge->options.stop)
             status = fail(err, INTERRUPTED, "interrupted; the same command goes on where it stopped");
         else
             status = turn(&busy, judge, err);
-        if (judge->options.progress)
-            judge->options.progress(judge->options.context, judge->report.n_judged + judge->report.n_failed,
-                                    judge->report.n_failed, judge->n_total);
+        int n_now = judge->report.n_judged + judge->report.n_failed;
+        if (judge->options.progress && n_now > n_done)
+            judge->options.progress(judge->options.context, n_now, judge->report.n_failed, judge->n_total);
+        n_done = n_now;
     }
     for (int i = 0; i < judge->options.n_parallel; i++)
         slot_free(&judge->slots[i], judge);
