@@ -706,9 +706,10 @@ static void a_sweep_is_judged_after_its_runs(void **state)
     /* stored grades are of one answer file */
     write_file("grades.json", "{\"v1_0\": {\"score\": [1]}}");
     snprintf(text, sizeof text,
-             "name: t\nbenchmarks: [{name: mmvet, questions: %s/mm-vet.json, annotations: %s/grades.json}]\n"
+             "name: t\nbenchmarks: [{name: mmvet, questions: %s/mm-vet.json, annotations: %s/grades.json, "
+             "images: %s}]\n"
              "methods: [vanilla]\n",
-             folder, folder);
+             folder, folder, folder);
     write_file("sweep.yaml", text);
     must(sweep_execute(&options, &err), BAD_INPUT, &err);
     assert_says(err.text, "stored grades belong to one answer file");
