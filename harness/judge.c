@@ -20,11 +20,9 @@
 
 #include "core/json.h"
 #include "core/memory.h"
-#include "core/sha256.h"
 #include "datasets/text_pool.h"
 
 enum {
-    URL_SIZE = 2048,
     PARALLEL = 8,
     PARALLEL_MOST = 64,
     REPLY_BYTES = 1 << 20, /* of a body: a verdict has a few hundred */
@@ -52,7 +50,7 @@ struct slot {
 
 struct judge {
     struct judge_options options;
-    char url[URL_SIZE];
+    char url[JUDGE_URL_SIZE];
     sqlite3 *cache;
     CURLM *multi;
     struct curl_slist *headers;
@@ -93,35 +91,6 @@ static void blot(const struct judge *judge, char *text)
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
-
-static enum status url_check(char out[URL_SIZE], const char *url, struct error *err)
-{
-    static const char path[] = "/chat/completions";
-    char shown[PRINTABLE_SIZE];
-    const char *host = strncmp(url, "https://", 8) == 0  ? url + 8
-                       : strncmp(url, "http://", 7) == 0 ? url + 7
-                                                         : NULL;
-    if (!host || host[0] == '\0' || host[0] == '/')
-        return fail(err, BAD_INPUT,
-                    "the judge's address: expected a base such as http://host:port/v1, found \"%s\"",
-                    printable(shown, url));
-    for (const char *c = url; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 0x7f || *c == '#')
-            return fail(err, BAD_INPUT,
-                        "the judge's address holds a space, a fragment or a control character");
-    if (memchr(host, '@', strcspn(host, "/?")))
-        return fail(err, BAD_INPUT,
-                    "the judge's address holds a user or password: give a key as "
-                    "WINNOW_JUDGE_KEY");
-    size_t n = strcspn(url, "?");
-    const char *query = url + n;
-    while (n > 0 && url[n - 1] == '/')
-        n--;
-    bool whole = n > sizeof path - 1 && memcmp(url + n - (sizeof path - 1), path, sizeof path - 1) == 0;
-    if (snprintf(out, URL_SIZE, "%.*s%s%s", (int)n, url, whole ? "" : path, query) >= URL_SIZE)
-        return fail(err, BAD_INPUT, "the judge's address is longer than %d bytes", URL_SIZE);
-    return OK;
-}
 
 static enum status header_add(struct judge *judge, const char *header, struct error *err)
 {
@@ -218,7 +187,7 @@ enum status judge_open(struct judge **out, const struct judge_options *options, 
     o->wait_most_ms = either(o->wait_most_ms, wait_most_ms);
     if (!o->url)
         TRY_GOTO(status, fail(err, BAD_INPUT, "no judge is named: set WINNOW_JUDGE_URL"));
-    TRY_GOTO(status, url_check(judge->url, o->url, err));
+    TRY_GOTO(status, judge_url(judge->url, o->url, err));
     TRY_GOTO(status, headers_make(judge, err));
     judge->multi = curl_multi_init();
     judge->slots = memory_zero((size_t)o->n_parallel, sizeof *judge->slots);
@@ -275,39 +244,6 @@ static int attempts_most(const struct judge *judge)
     return attempts > 0 ? attempts : ATTEMPTS_MOST;
 }
 
-static json_t *message(const char *role, const char *content)
-{
-    return json_pack("{s: s, s: s}", "role", role, "content", content);
-}
-
-/* The body of a request, and the hash it is known by: attempts may say the same and are told apart. */
-static enum status body_make(struct slot *slot, const struct judge *judge,
-                             const struct judge_request *request, struct error *err)
-{
-    json_t *root = json_object(), *messages = json_array();
-    int failed = 0;
-    if (request->system)
-        failed |= json_array_append_new(messages, message("system", request->system));
-    failed |= json_array_append_new(messages, message("user", request->user));
-    failed |= json_object_set_new(root, "model", json_string(judge->model));
-    failed |= json_object_set_new(root, "messages", messages);
-    if (!isnan(request->temperature))
-        failed |= json_object_set_new(root, "temperature", json_real(request->temperature));
-    if (request->max_tokens > 0)
-        failed |= json_object_set_new(root, "max_tokens", json_integer(request->max_tokens));
-    free(slot->body);
-    slot->body = failed ? NULL : json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
-    if (slot->attempt > 0)
-        json_object_set_new(root, "attempt", json_integer(slot->attempt));
-    char *hashed = slot->body ? json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-    json_decref(root);
-    if (!hashed)
-        return fail(err, BAD_INPUT, "the model's name or the text for the judge is no UTF-8");
-    sha256_hex(slot->hash, hashed, strlen(hashed));
-    free(hashed);
-    return OK;
-}
-
 static enum status verdict_set(struct judge *judge, struct slot *slot, const char *reply, struct error *err)
 {
     struct answers *answers = judge->answers;
@@ -357,9 +293,11 @@ static enum status slot_advance(struct judge *judge, struct slot *slot, struct e
     for (bool again = true; again;) {
         struct judge_request request = {0};
         char *reply = NULL;
+        free(slot->body);
+        slot->body = NULL;
         TRY(judging->ask(&request, judge->dataset, slot->row, judge->answers->text[slot->row], slot->attempt,
                          err));
-        enum status status = body_make(slot, judge, &request, err);
+        enum status status = judge_body(&slot->body, slot->hash, judge->model, &request, slot->attempt, err);
         judge_request_free(&request);
         if (status == OK && judge->cache)
             status = judge_cache_get(&reply, judge->cache, slot->hash, err);
@@ -377,17 +315,6 @@ static enum status slot_advance(struct judge *judge, struct slot *slot, struct e
 }
 
 /* ---- what an endpoint says -------------------------------------------------------------------------- */
-
-/* choices[0].message.content; NULL: the body is no chat completion. The caller json_decref's *root. */
-static const char *content_of(json_t **root, const struct slot *slot)
-{
-    struct error ignored;
-    *root = NULL;
-    if (slot->too_long || json_parse(root, slot->reply, slot->n_reply, "a reply", &ignored) != OK)
-        return NULL;
-    const json_t *choice = json_array_get(json_object_get(*root, "choices"), 0);
-    return json_string_value(json_object_get(json_object_get(choice, "message"), "content"));
-}
 
 static enum status reply_keep(struct judge *judge, struct slot *slot, const char *content, struct error *err)
 {
@@ -483,8 +410,10 @@ static enum status on_finish(struct judge *judge, struct slot *slot, CURLcode co
     }
     if (http != 200)
         return on_status(judge, slot, http, err);
-    json_t *root;
-    const char *content = content_of(&root, slot);
+    json_t *root = NULL;
+    const char *content = NULL;
+    if (!slot->too_long)
+        content = judge_content(&root, slot->reply, slot->n_reply);
     enum status status = OK;
     if (content) {
         slot->n_waits = 0;
@@ -597,14 +526,16 @@ enum status judge_answers(struct judge *judge, struct answers *answers, const st
     for (int i = 0; i < dataset->n; i++)
         judge->n_total += answers->text[i] && !answers->verdict[i];
     enum status status = OK;
+    int n_done = 0;
     for (bool busy = true; busy && status == OK;) {
         if (judge->options.stop && *judge->options.stop)
             status = fail(err, INTERRUPTED, "interrupted; the same command goes on where it stopped");
         else
             status = turn(&busy, judge, err);
-        if (judge->options.progress)
-            judge->options.progress(judge->options.context, judge->report.n_judged + judge->report.n_failed,
-                                    judge->report.n_failed, judge->n_total);
+        int n_now = judge->report.n_judged + judge->report.n_failed;
+        if (judge->options.progress && n_now > n_done)
+            judge->options.progress(judge->options.context, n_now, judge->report.n_failed, judge->n_total);
+        n_done = n_now;
     }
     for (int i = 0; i < judge->options.n_parallel; i++)
         slot_free(&judge->slots[i], judge);

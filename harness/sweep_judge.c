@@ -175,12 +175,14 @@ static enum status judge_benchmark(struct run *run, int benchmark, struct error 
     TRY(count_ungraded(&n, &key, run, benchmark, options.url ? options.model : NULL, err));
     if (!options.url) {
         if (n > 0)
-            fprintf(stderr,
-                    "%s: %d answers have no score, for no judge is named: set WINNOW_JUDGE_URL (and "
-                    "WINNOW_JUDGE_KEY), or judge: {url: ..} in the sweep file, and give the same command "
-                    "again; or "
-                    "winnow export %s --cell %s --format submission -o F\n",
-                    entry->name, n, run->store_path, key);
+            fprintf(
+                stderr,
+                "%s: %d answers have no score, for no judge is named: set WINNOW_JUDGE_URL (and "
+                "WINNOW_JUDGE_KEY), or judge: {url: ..} in the sweep file, and give the same command again; "
+                "or "
+                "hand them to the official tool: winnow export %s --cell %s --format submission --data DIR "
+                "-o F\n",
+                entry->name, n, run->store_path, key);
         return OK;
     }
     struct judge *judge;
