@@ -1,7 +1,7 @@
 /* Literals of Python 3 by recursive descent, see python_literal.h.
  *
  *     expression = value [, value]* [,]             at the top: a tuple without brackets
- *     value      = [+-]* number | text+ | True | False | None | dict | set | list | tuple | ( value )
+ *     value      = [+-] number | text+ | True | False | None | dict | set | list | tuple | ( value )
  *
  * Source: Python's Language Reference, "Lexical analysis", and Lib/ast.py. Not accepted, though literal_eval
  * does: complex numbers, \N{…} escapes, identifiers' Unicode forms.
