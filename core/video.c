@@ -10,8 +10,8 @@
  * wrong a second pass with the true count follows. Memory holds the wanted frames, never the clip.
  *
  * Source: FFmpeg's documentation of libavformat and libavcodec; the choice of frames is that of Video-LLaVA
- * (languagebind/video/processing_video.py). A packet that cannot be decoded is an error, as for its reader,
- * decord: frames after it would be counted wrongly.
+ * (languagebind/video/processing_video.py). A packet that cannot be decoded is an error: frames after it
+ * would be counted wrongly.
  */
 #include "video.h"
 
@@ -286,7 +286,7 @@ static enum status convert(struct image *out, struct reader *reader, struct erro
                                           NULL, NULL, NULL);
     if (!reader->scaler)
         return fail(err, BAD_INPUT, "%s: its pixels are of a kind that cannot be made RGB", reader->path);
-    const int *coefficients = sws_getCoefficients(frame->colorspace);
+    const int *coefficients = sws_getCoefficients((int)frame->colorspace);
     int full = frame->color_range == AVCOL_RANGE_JPEG;
     /* Refused for formats that are no YUV, which need none. */
     (void)sws_setColorspaceDetails(reader->scaler, coefficients, full, coefficients, 1, 0, 1 << 16, 1 << 16);

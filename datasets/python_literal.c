@@ -1,7 +1,7 @@
 /* Literals of Python 3 by recursive descent, see python_literal.h.
  *
  *     expression = value [, value]* [,]             at the top: a tuple without brackets
- *     value      = [+-]* number | text+ | True | False | None | dict | set | list | tuple | ( value )
+ *     value      = [+-] number | text+ | True | False | None | dict | set | list | tuple | ( value )
  *
  * Source: Python's Language Reference, "Lexical analysis", and Lib/ast.py. Not accepted, though literal_eval
  * does: complex numbers, \N{…} escapes, identifiers' Unicode forms.
@@ -30,7 +30,7 @@ static void skip_blank(struct parser *p)
     for (;; p->at++) {
         if (*p->at == '#')
             p->at += strcspn(p->at, "\n");
-        if (p->at[0] == '\\' && p->at[1] == '\n')
+        if (p->at[0] == '\\' && p->at[1] == '\n' && p->at[2] != '\0')
             p->at++;
         else if (*p->at != ' ' && *p->at != '\t' && *p->at != '\f' &&
                  (p->depth == 0 || (*p->at != '\n' && *p->at != '\r')))
@@ -373,14 +373,25 @@ static json_t *parse_value(struct parser *p)
     return out;
 }
 
+/* Blank lines and comments may come first, but then no indentation; false where there is one. */
+static bool first_line(struct parser *p)
+{
+    p->at += strspn(p->at, " \t");
+    for (bool start = true;; start = false) {
+        const char *next = p->at + strspn(p->at, " \t\f");
+        if (*next == '#')
+            next += strcspn(next, "\n");
+        else if (*next != '\n' && *next != '\r')
+            return start || next == p->at;
+        p->at = next + (*next == '\r' && next[1] == '\n') + (*next != '\0');
+    }
+}
+
 json_t *python_literal(const char *text)
 {
-    struct parser p = {.at = text + strspn(text, " \t")};
-    /* Empty lines may come first, but no indentation after them. */
-    const char *blank = p.at + strspn(p.at, "\r\n");
-    if (blank != p.at && (*blank == ' ' || *blank == '\t'))
+    struct parser p = {.at = text};
+    if (!first_line(&p))
         return NULL;
-    p.at = blank;
     json_t *out = parse_value(&p);
     if (out && take(&p, ',')) {
         json_decref(out);

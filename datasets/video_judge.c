@@ -2,11 +2,14 @@
  * made of the reply, and the figures of tgif, msvd, msrvtt and video-judge (any such questions, or stored
  * replies alone).
  *
- *   asked    a system and a user turn, gpt-3.5-turbo with its default sampling, again and again until the
- * reply is a literal of Python stored   ID.json: [reply, {q, a, pred}], or judge_results.json: {ID: [reply,
- * …]} figures  average_score = Σ int(score) ÷ all records; accuracy = yes ÷ (yes + no), where "yes" anywhere
- * in 'pred' is yes, else "no" is no, else neither. A record without a score that int() takes is counted in
- * the denominator, and its yes or no is not.
+ * The judge, gpt-3.5-turbo with its default sampling, gets a system and a user turn, again and again until
+ * its reply is a literal of Python. Stored replies are files ID.json: [reply, {q, a, pred}], or one file of
+ * them by id (judge_results.json).
+ *
+ *   average_score   Σ int(score) ÷ all records
+ *   accuracy        yes ÷ (yes + no); "yes" anywhere in 'pred' is yes, else "no" is no, else neither
+ *
+ * A record without a score that int() takes is counted in the first denominator, and its yes or no is not.
  *
  * Source: Video-LLaVA videollava/eval/video/eval_video_qa.py, which is Video-ChatGPT
  * quantitative_evaluation/evaluate_activitynet_qa.py with an answer file of its own.

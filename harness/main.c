@@ -24,9 +24,8 @@ static const struct command commands[] = {
      "winnow ask [--image F]... [--method M] [--budget B] [--match X] [-p K=V]... [--control C]\n"
      "           [--template T | --raw] [--trace F.h5] [--ledger] QUESTION...\n"
      "winnow ask --video F [--frames N] ... QUESTION...\n"
-     "Several questions are turns of one dialogue. A clip is shown as N frames (8), each a picture. --raw "
-     "takes the question as the whole "
-     "prompt.\n" COMMON_USAGE},
+     "Several questions are turns of one dialogue. A clip is shown as N frames (8), each a picture.\n"
+     "--raw takes the question as the whole prompt.\n" COMMON_USAGE},
     {"show", cmd_show, "draw which patches survive each cut",
      "winnow show (TRACE.h5 [--sample ID] [--cell KEY] | --image F QUESTION...) -o OUT.png|DIR\n"
      "            [--method M] [--budget B] [--match X] [-p K=V]... [--template T]\n"
