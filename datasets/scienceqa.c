@@ -304,7 +304,8 @@ static enum status scienceqa_score(json_t *figures, json_t *warnings, const stru
         if (sample->category[0])
             split_add(&by_subject, sample->category, right), n_subject++;
     }
-    int n = all.n, n_missing = protocol == PROTOCOL_OFFICIAL ? answers->n_missing : 0;
+    bool official = protocol != PROTOCOL_LMMS && protocol != PROTOCOL_VLMEVAL;
+    int n = all.n, n_missing = official ? answers->n_missing : 0;
     all.n += n_missing; /* of a sweep with a limit those that failed, not those that were not asked */
     json_object_set_new(figures, "total", json_integer(all.n));
     json_object_set_new(figures, "correct", json_integer((json_int_t)all.sum));

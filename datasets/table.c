@@ -104,6 +104,7 @@ static int64_t offset(const struct table *table)
 struct field {
     int column; /* a wanted one, SKIPPED or PICTURE */
     int64_t start, end;
+    bool is_blank; /* nothing but spaces, and not quoted */
     size_t n_head;
     char head[TABLE_REFERENCE +
               2]; /* PICTURE: how it begins; more than TABLE_REFERENCE says that it is long */
@@ -162,6 +163,7 @@ static enum status field_read(int *end, struct table *table, struct field *field
     bool quoted = c == '"';
     table->at += quoted;
     field->start = field->end = offset(table);
+    field->is_blank = !quoted;
     for (;;) {
         size_t n;
         TRY(fill(&n, table, err));
@@ -176,6 +178,8 @@ static enum status field_read(int *end, struct table *table, struct field *field
         size_t run = run_of(bytes, n, quoted);
         for (const char *at = bytes; quoted && (at = memchr(at, '\n', run - (size_t)(at - bytes))); at++)
             table->line++;
+        for (size_t i = 0; i < run && field->is_blank; i++)
+            field->is_blank = bytes[i] == ' ';
         TRY(field_add(table, field, bytes, run, err));
         table->at += run;
         if (run > 0 || quoted)
@@ -258,9 +262,11 @@ static void picture_finish(struct table *table, struct field *field)
     memcpy(cell->reference, field->head, is_long ? 1 : field->n_head + 1);
 }
 
-static enum status row_read(struct table *table, struct error *err)
+/* *blank: the line held spaces only, and is no row. */
+static enum status row_read(bool *blank, struct table *table, struct error *err)
 {
     int end = '\t';
+    *blank = false;
     for (int c = 0; end == '\t'; c++) {
         if (c == table->n_columns)
             return fail(err, BAD_INPUT, "%s: expected %d cells, as many as the header has, found more",
@@ -269,6 +275,9 @@ static enum status row_read(struct table *table, struct error *err)
         if (field.column >= 0)
             table->starts[field.column] = table->cells.n + 1;
         TRY(field_read(&end, table, &field, err));
+        *blank = c == 0 && end != '\t' && field.is_blank;
+        if (*blank)
+            return OK;
         if (field.column >= 0)
             TRY(text_finish(table, field.column, err));
         else if (field.column == PICTURE)
@@ -292,15 +301,16 @@ static void row_hash(struct table *table)
 
 enum status table_next(const struct table_row **row, struct table *table, struct error *err)
 {
-    bool there;
     *row = NULL;
-    TRY(row_find(&there, table, err));
-    if (!there)
-        return OK;
-    buffer_clear(&table->cells);
-    memset(table->starts, 0, (size_t)table->n_wanted * sizeof *table->starts);
-    table->row.picture = (struct table_cell){0};
-    TRY(row_read(table, err));
+    for (bool there, blank = true; blank;) {
+        TRY(row_find(&there, table, err));
+        if (!there)
+            return OK;
+        buffer_clear(&table->cells);
+        memset(table->starts, 0, (size_t)table->n_wanted * sizeof *table->starts);
+        table->row.picture = (struct table_cell){0};
+        TRY(row_read(&blank, table, err));
+    }
     for (int i = 0; i < table->n_wanted; i++)
         table->text[i] = table->starts[i] ? table->cells.bytes + table->starts[i] - 1 : NULL;
     table->row.text = table->text;
@@ -475,9 +485,8 @@ enum status table_picture(uint8_t **bytes, size_t *n, const char *path, int64_t 
     *n = 0;
     TRY(open_file(&fd, &size, path, err));
     if (at < 0 || n_base64 < 0 || at > size || n_base64 > size - at)
-        TRY_GOTO(status,
-                 fail(err, BAD_INPUT, "%s: ends within the picture at byte %jd; did the file change?", path,
-                      (intmax_t)at));
+        TRY_GOTO(status, fail(err, BAD_INPUT, "%s: ends within the picture at byte %jd; did the file change?",
+                              path, (intmax_t)at));
     if (n_base64 > (int64_t)LIMIT_TABLE_PICTURE)
         TRY_GOTO(status, fail(err, BAD_INPUT,
                               "%s: byte %jd: a picture has %jd bytes of base64, more than the "

@@ -22,7 +22,7 @@
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
-/* ---- helpers --------------------------------------------------------------------------------------------
+/* ---- files and figures --------------------------------------------------------------------------------------------
  */
 
 static char folder[64]; /* of the test that runs */
@@ -565,6 +565,8 @@ static void table_corners(void **state)
     ASSERT_TABLE("index\ta b\n1\t\"\"\"\"\n2\t\"\"\n", "[1|\"][2|-]");
     ASSERT_TABLE("index\ta b\n1\tnan\n2\t\"NA\"\n3\tNone\n4\tnone\n5\n", "[1|-][2|-][3|-][4|none][5|-]");
     ASSERT_TABLE("index\ta b\n", "");
+    ASSERT_TABLE("index\ta b\n  \n1\tx\n \r\n  ", "[1|x]");
+    ASSERT_TABLE("index\ta b\n \tx\n\" \"\n", "[ |x][ |-]");
     ASSERT_TABLE("", "is empty");
     ASSERT_TABLE("a b\n1\n", "no column \"index\"");
     ASSERT_TABLE("index\ta b\tindex\n", "twice");
