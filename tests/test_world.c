@@ -1,7 +1,5 @@
-/* datasets/mini and core/sha256.c: the same bytes every time, golds that the scenes bear out, exact balance.
- */
-#define _XOPEN_SOURCE 700 /* mkdtemp, nftw */
-#include <ftw.h>
+/* The miniature world and core/sha256.c: the same pixels every time, golds that the scenes bear out, answers
+ * in balance. What is written to disk: test_suite.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,14 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <png.h> /* libpng: reads back what our own encoder wrote */
 
 #include "../core/sha256.h"
 #include "../datasets/mini/png_encode.h"
 #include "../datasets/mini/questions.h"
-#include "../datasets/mini/suite.h"
 #include "../datasets/mini/world.h"
 
 #include <cmocka.h>
@@ -24,43 +20,6 @@
 static char err[512];
 
 /* ---- helpers -------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
-{
-    (void)status, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static int make_directory(void **state)
-{
-    char *dir = strdup("/tmp/winnow-world-XXXXXX");
-    *state = dir;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    int status = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(*state);
-    return status;
-}
-
-static char *read_file(const char *dir, const char *name, size_t *size)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, 0, SEEK_END), 0);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = malloc(*size + 1);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    bytes[*size] = '\0';
-    fclose(file);
-    return bytes;
-}
 
 static void draw(struct scene *scene, int canvas, const char *suite, int picture)
 {
@@ -564,150 +523,13 @@ static void test_hints_and_ocr(void **state)
     }
 }
 
-/* ---- suites --------------------------------------------------------------------------------- */
-
-static const char *const suite_files[] = {"mini-pope/llava_pope_test.jsonl",
-                                          "mini-pope/coco/coco_pope_adversarial.json",
-                                          "mini-pope/coco/coco_pope_popular.json",
-                                          "mini-pope/coco/coco_pope_random.json",
-                                          "mini-pope/val2014/COCO_val2014_000000000007.png",
-                                          "mini-gqa/llava_gqa_testdev_balanced.jsonl",
-                                          "mini-gqa/testdev_balanced_questions.json",
-                                          "mini-gqa/images/n000007.png",
-                                          "world.json",
-                                          "pictures.u8",
-                                          "owner.u8",
-                                          "coverage.u8",
-                                          "scenes.jsonl",
-                                          "questions.jsonl"};
-
-static void write_suites(const char *dir, uint64_t seed)
-{
-    static const char *const names[3] = {"mini-pope", "mini-gqa", "train"};
-    for (int s = 0; s < 3; s++)
-        if (suite_write(names[s], dir, seed, 40, err, sizeof err) != 0)
-            fail_msg("%s", err);
-}
-
-static void test_suites_are_deterministic(void **state)
-{
-    char one[64], two[64], other[64];
-    snprintf(one, sizeof one, "%s/one", (char *)*state);
-    snprintf(two, sizeof two, "%s/two/deep//er", (char *)*state);
-    snprintf(other, sizeof other, "%s/other", (char *)*state);
-    write_suites(one, 5);
-    write_suites(two, 5);
-    write_suites(other, 6);
-    for (size_t f = 0; f < sizeof suite_files / sizeof suite_files[0]; f++) {
-        size_t n_one, n_two, n_other;
-        char *a = read_file(one, suite_files[f], &n_one), *b = read_file(two, suite_files[f], &n_two);
-        char *c = read_file(other, suite_files[f], &n_other);
-        assert_int_equal(n_one, n_two);
-        assert_memory_equal(a, b, n_one);
-        assert_true(n_one != n_other || memcmp(a, c, n_one) != 0);
-        free(a);
-        free(b);
-        free(c);
-    }
-}
-
-static void test_pope_is_balanced(void **state)
-{
-    enum { COUNT = 120 };
-    static const char *const files[3] = {"adversarial", "random", "popular"};
-    assert_int_equal(suite_write("mini-pope", *state, 0, COUNT, err, sizeof err), 0);
-    for (int f = 0; f < 3; f++) {
-        char name[64];
-        snprintf(name, sizeof name, "mini-pope/coco/coco_pope_%s.json", files[f]);
-        size_t size;
-        char *lines = read_file(*state, name, &size);
-        int lean[WORLD_COLORS][WORLD_SHAPES] = {0}, per_picture[COUNT + 1][2] = {0}, n = 0;
-        for (char *line = strtok(lines, "\n"); line; line = strtok(NULL, "\n")) {
-            int id, picture;
-            char article[4], color[12], shape[12], label[4];
-            assert_int_equal(
-                sscanf(line,
-                       "{\"question_id\": %d, \"image\": \"COCO_val2014_%d.png\", \"text\": \"Is there "
-                       "%3s %11s %11s in the image?\", \"label\": \"%3[a-z]\"}",
-                       &id, &picture, article, color, shape, label),
-                6);
-            assert_int_equal(id, ++n);
-            assert_in_range(picture, 1, COUNT);
-            int c = word_index(color, world_colors, WORLD_COLORS),
-                s = word_index(shape, world_shapes, WORLD_SHAPES);
-            int yes = strcmp(label, "yes") == 0, both = 0, has_color = 0, has_shape = 0;
-            struct scene scene;
-            draw(&scene, WORLD_CANVAS, "mini-pope", picture - 1);
-            for (int i = 0; i < scene.n_objects; i++) {
-                has_color |= scene.objects[i].color == c;
-                has_shape |= scene.objects[i].shape == s;
-                both |= scene.objects[i].color == c && scene.objects[i].shape == s;
-            }
-            assert_int_equal(yes, both);
-            if (f == 0)
-                assert_true(has_color && has_shape);
-            lean[c][s] += yes ? 1 : -1;
-            per_picture[picture][yes]++;
-        }
-        for (int a = 0; a < WORLD_COLORS * WORLD_SHAPES; a++)
-            assert_int_equal(lean[a / WORLD_SHAPES][a % WORLD_SHAPES], 0);
-        for (int i = 1; i <= COUNT; i++)
-            assert_true(per_picture[i][0] <= 3 && per_picture[i][1] <= 3);
-        assert_true(n > COUNT * 6 * 3 / 4); /* most of the six a picture survive the balance */
-        free(lines);
-    }
-}
-
-static void test_suite_says_what_is_wrong(void **state)
-{
-    char file[64];
-    assert_int_equal(suite_write("mini-vqa", *state, 0, 1, err, sizeof err), -1);
-    assert_non_null(strstr(err, "mini-pope, mini-gqa or train"));
-    assert_int_equal(suite_write("mini-pope", *state, 0, 0, err, sizeof err), -1);
-    assert_non_null(strstr(err, "found 0"));
-    struct train_options options = {.count = 1, .canvas = 170};
-    assert_int_equal(suite_write_train(*state, &options, err, sizeof err), -1);
-    assert_non_null(strstr(err, "multiple of 14"));
-    snprintf(file, sizeof file, "%s/file", (char *)*state);
-    FILE *taken = fopen(file, "w");
-    assert_non_null(taken);
-    fclose(taken);
-    assert_int_equal(suite_write("mini-gqa", file, 0, 1, err, sizeof err),
-                     -1); /* a file where a directory must be */
-    assert_non_null(strstr(err, "cannot make directory"));
-}
-
-static void test_windows_have_no_questions(void **state)
-{
-    struct train_options options = {.count = 7, .canvas = 168};
-    assert_int_equal(suite_write_train(*state, &options, err, sizeof err), 0);
-    size_t size;
-    free(read_file(*state, "pictures.u8", &size));
-    assert_int_equal(size, 7 * 168 * 168 * 3);
-    free(read_file(*state, "owner.u8", &size));
-    assert_int_equal(size, 7 * 12 * 12);
-    char path[64];
-    snprintf(path, sizeof path, "%s/questions.jsonl", (char *)*state);
-    assert_int_not_equal(access(path, F_OK), 0);
-    snprintf(path, sizeof path, "%s/pictures.u8.tmp", (char *)*state);
-    assert_int_not_equal(access(path, F_OK), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256_vectors),
-        cmocka_unit_test(test_pictures_keep_their_bytes),
-        cmocka_unit_test(test_png_reads_back),
-        cmocka_unit_test(test_scenes_keep_their_distances),
-        cmocka_unit_test(test_labels_belong_to_objects),
-        cmocka_unit_test(test_numbers_stand_among_objects),
-        cmocka_unit_test(test_golds_follow_from_scenes),
-        cmocka_unit_test(test_hints_and_ocr),
-        cmocka_unit_test_setup_teardown(test_suites_are_deterministic, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_pope_is_balanced, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_suite_says_what_is_wrong, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_windows_have_no_questions, make_directory, remove_directory),
+        cmocka_unit_test(test_sha256_vectors),           cmocka_unit_test(test_pictures_keep_their_bytes),
+        cmocka_unit_test(test_png_reads_back),           cmocka_unit_test(test_scenes_keep_their_distances),
+        cmocka_unit_test(test_labels_belong_to_objects), cmocka_unit_test(test_numbers_stand_among_objects),
+        cmocka_unit_test(test_golds_follow_from_scenes), cmocka_unit_test(test_hints_and_ocr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
