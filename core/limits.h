@@ -42,7 +42,7 @@
 #define LIMIT_JSONL_LINE    (16u << 20)
 #define LIMIT_TABLE_BYTES   ((int64_t)64 << 30) /* a TSV with its pictures */
 #define LIMIT_TABLE_COLUMNS 256
-#define LIMIT_TABLE_CELL    (1u << 20) /* one cell of text */
+#define LIMIT_TABLE_CELL    (1u << 20)                      /* one cell of text */
 #define LIMIT_TABLE_PICTURE (LIMIT_IMAGE_BYTES / 3 * 4 + 4) /* one picture in base64 */
 
 #endif

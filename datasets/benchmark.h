@@ -104,8 +104,9 @@ struct benchmark {
     int n_frames;         /* of a clip, 0 for pictures */
     const char *cluster;  /* what samples are not independent within: "image" */
     const char *licence;  /* of the data, as its owners state it */
-    const char *published; /* where the files are published */
-    const char *id_prefix; /* may stand before an answer's id: "v1_" of MM-Vet's; NULL: none */
+    const char *published;  /* where the files are published */
+    bool missing_are_wrong; /* a question without an answer counts; the scorer warns of it itself */
+    const char *id_prefix;  /* may stand before an answer's id: "v1_" of MM-Vet's; NULL: none */
 
     enum status (*read)(struct dataset *out, const struct benchmark_paths *paths, struct error *err);
     /* Only what scoring needs: question file and annotations, no pictures need exist. */

@@ -157,8 +157,9 @@ static void warn_about_answers(json_t *warnings, const struct dataset *dataset, 
 {
     char named[300];
     if (answers->n_missing > 0)
-        warn(warnings, "%d of the questions have no answer; they are left out of every figure%s",
-             answers->n_missing, first_named(named, sizeof named, answers, "missing"));
+        warn(warnings, "%d of the questions have no answer%s%s", answers->n_missing,
+             dataset->benchmark->missing_are_wrong ? "" : "; they are left out of every figure",
+             first_named(named, sizeof named, answers, "missing"));
     if (answers->n_duplicate > 0)
         warn(warnings, "%d answers are to a question answered before; the last one counts%s",
              answers->n_duplicate, first_named(named, sizeof named, answers, "duplicate"));

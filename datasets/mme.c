@@ -71,7 +71,7 @@ static int category_index(const char *name, size_t n)
     return -1;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* "artwork/images/14777.jpg" gives 14777. */
 static const char *stem_of(struct text_pool *pool, const char *name)
@@ -319,7 +319,7 @@ exit:
     return status;
 }
 
-/* ---- scores ------------------------------------------------------------------------------------------ */
+/* ---- scores --------------------------------------------------------------------------------- */
 
 static const char *parse(const char *answer, enum protocol protocol)
 {
@@ -476,7 +476,7 @@ exit:
     return status;
 }
 
-/* ---- submission -------------------------------------------------------------------------------------- */
+/* ---- submission ----------------------------------------------------------------------------- */
 
 /* A field of a line: the official tool splits at tabs and line ends. */
 static void put_field(FILE *out, const char *text, char end)

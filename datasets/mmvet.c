@@ -101,7 +101,7 @@ static const struct item *item_of(const struct dataset *dataset, int row)
     return dataset->samples[row].extra;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* LLaVA's lines, not the official document: the first line is an object with an id. */
 static enum status is_lines(bool *out, const char *path, struct error *err)
@@ -336,7 +336,7 @@ exit:
     return status;
 }
 
-/* ---- the judge --------------------------------------------------------------------------------------- */
+/* ---- the judge ------------------------------------------------------------------------------ */
 
 /* The first space-separated token as a number from 0 to 1; NaN where it is none. */
 static double grade_of(const char *reply)
@@ -406,7 +406,7 @@ static enum status mmvet_ask(struct judge_request *out, const struct dataset *da
 static const struct judging mmvet_judging = {
     .model = "gpt-4-0613", .attempts = 5, .ask = mmvet_ask, .usable = mmvet_usable};
 
-/* ---- figures ----------------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 
 static double mmvet_score_sample(char *parsed, size_t size, const struct dataset *dataset, int row,
                                  const char *answer, const char *verdict, enum protocol protocol)

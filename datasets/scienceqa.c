@@ -360,6 +360,7 @@ const struct benchmark benchmark_scienceqa = {
     .metric = "accuracy on questions with a picture",
     .unit = "%",
     .scale = 100,
+    .missing_are_wrong = true,
     .max_new_tokens = 1024,
     .cluster = "question",
     .licence = "CC BY-NC-SA 4.0",

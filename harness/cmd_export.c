@@ -111,7 +111,7 @@ static enum status find_cell(struct exported *out, sqlite3 *db, const struct opt
     return status;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------- */
+/* ---- answers -------------------------------------------------------------------------------- */
 
 /* What LLaVA writes as `prompt`: the question; for ScienceQA behind the picture's placeholder, which its
  * scorer looks for; for MMBench without the last line, which is the suffix. */
@@ -187,7 +187,7 @@ exit:
     return status;
 }
 
-/* ---- csv ----------------------------------------------------------------------------------------- */
+/* ---- csv ------------------------------------------------------------------------------------ */
 
 static void put_csv(FILE *out, const char *text)
 {
@@ -230,7 +230,7 @@ static enum status write_csv(FILE *out, sqlite3 *db, const struct exported *cell
     return status;
 }
 
-/* ---- submission ---------------------------------------------------------------------------------- */
+/* ---- submission ----------------------------------------------------------------------------- */
 
 /* The cell's answers at the rows of the question file, which must be the one that was asked. */
 static enum status load_answers(struct answers *out, sqlite3 *db, const struct exported *cell,
@@ -303,7 +303,7 @@ exit:
     return status;
 }
 
-/* ---- the command --------------------------------------------------------------------------------- */
+/* ---- the command ---------------------------------------------------------------------------- */
 
 static enum status write_text(sqlite3 *db, const struct exported *cell, const struct options *options,
                               struct error *err)

@@ -79,7 +79,7 @@ struct judge_options judge_options(const char *url, const char *model)
                                   .key = key && key[0] ? key : NULL};
 }
 
-/* ---- what must not be seen ------------------------------------------------------------------------ */
+/* ---- what must not be seen ------------------------------------------------------------------ */
 
 /* Blots out the key wherever an endpoint echoes it. */
 static void blot(const struct judge *judge, char *text)
@@ -90,7 +90,7 @@ static void blot(const struct judge *judge, char *text)
         memset(at, '*', n);
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static enum status header_add(struct judge *judge, const char *header, struct error *err)
 {
@@ -236,7 +236,7 @@ const char *judge_model(const struct judge *judge, const struct dataset *dataset
     return judge->options.model ? judge->options.model : dataset->benchmark->judging->model;
 }
 
-/* ---- one sample ------------------------------------------------------------------------------------- */
+/* ---- one sample ----------------------------------------------------------------------------- */
 
 static int attempts_most(const struct judge *judge)
 {
@@ -314,7 +314,7 @@ static enum status slot_advance(struct judge *judge, struct slot *slot, struct e
     return OK;
 }
 
-/* ---- what an endpoint says -------------------------------------------------------------------------- */
+/* ---- what an endpoint says ------------------------------------------------------------------ */
 
 static enum status reply_keep(struct judge *judge, struct slot *slot, const char *content, struct error *err)
 {
@@ -429,7 +429,7 @@ static enum status on_finish(struct judge *judge, struct slot *slot, CURLcode co
     return status;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------ */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 static enum status slot_send(struct judge *judge, struct slot *slot, struct error *err)
 {

@@ -61,7 +61,7 @@ const struct judge_report *judge_report(const struct judge *judge);
 const char *judge_model(const struct judge *judge, const struct dataset *dataset);
 void judge_close(struct judge *judge);
 
-/* ---- judge_wire.c ---------------------------------------------------------------------------- */
+/* ---- judge_wire.c --------------------------------------------------------------------------- */
 enum { JUDGE_URL_SIZE = 2048 };
 /* The address that requests go to, from a base or a whole one; refused: user names, control characters. */
 enum status judge_url(char out[JUDGE_URL_SIZE], const char *url, struct error *err);
@@ -71,7 +71,7 @@ enum status judge_body(char **body, char hash[65], const char *model, const stru
                        int attempt, struct error *err);
 /* choices[0].message.content, owned by *root, which the caller json_decref's; NULL: no chat completion. */
 const char *judge_content(json_t **root, const char *reply, size_t n);
-/* ---- judge_cache.c --------------------------------------------------------------------------- */
+/* ---- judge_cache.c -------------------------------------------------------------------------- */
 /* The table that a cache holds, also in a store's schema. */
 #define JUDGE_TABLE                                                                                          \
     "CREATE TABLE judge_reply(hash TEXT PRIMARY KEY, model TEXT NOT NULL, reply TEXT NOT NULL,"              \

@@ -18,7 +18,7 @@
 #include "harness/sweep_run.h"
 #include "harness/template.h"
 
-enum { PATH_SIZE = 4096, TWIN_PICTURES = 100, GUESSED_TEXT = 64 };
+enum { PATH_SIZE = 4096, GUESSED_TEXT = 64 };
 
 /* ---- paths ---------------------------------------------------------------------------------- */
 
@@ -83,10 +83,10 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
     int k = snprintf(to, sizeof to, "%s/%s", folder, name);
     if (n >= PATH_SIZE || m >= PATH_SIZE || k >= PATH_SIZE)
         return fail(err, BAD_INPUT, "%s: the path is too long", folder);
-    fprintf(stderr, "drawing %s, %d pictures, to %s\n", name, TWIN_PICTURES, to);
+    fprintf(stderr, "drawing %s, %d pictures, to %s\n", name, suite_pictures(name), to);
     TRY(make_folder(temporary, err));
     enum status status = OK;
-    if (suite_write(name, temporary, 0, TWIN_PICTURES, message, sizeof message) != 0)
+    if (suite_write(name, temporary, 0, suite_pictures(name), message, sizeof message) != 0)
         status = fail(err, BAD_INPUT, "%s", message);
     else if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
         status = fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
@@ -108,10 +108,10 @@ static enum status draw_scratch(struct material *material, const char *name, con
         return err->status;
     }
     char message[512] = "";
-    if (suite_write(name, material->scratch, 0, TWIN_PICTURES, message, sizeof message) != 0)
+    if (suite_write(name, material->scratch, 0, suite_pictures(name), message, sizeof message) != 0)
         return fail(err, BAD_INPUT, "%s", message);
     fprintf(run->options->json ? stderr : stdout,
-            "%s: not there yet; the sweep will draw it (%d pictures) in %s\n", name, TWIN_PICTURES,
+            "%s: not there yet; the sweep will draw it (%d pictures) in %s\n", name, suite_pictures(name),
             run->data_path);
     return OK;
 }

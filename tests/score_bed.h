@@ -28,14 +28,14 @@
 
 static char bed_folder[64]; /* of the test that runs */
 
-static int bed_setup(void **state)
+static inline int bed_setup(void **state)
 {
     (void)state;
     strcpy(bed_folder, "/tmp/winnow-test-score-XXXXXX");
     return mkdtemp(bed_folder) ? 0 : -1;
 }
 
-static int bed_teardown(void **state)
+static inline int bed_teardown(void **state)
 {
     (void)state;
     char command[128];
@@ -44,7 +44,7 @@ static int bed_teardown(void **state)
 }
 
 /* One name has one path, which lives until 64 other names were asked for. */
-static const char *bed_path(const char *name)
+static inline const char *bed_path(const char *name)
 {
     static char paths[64][256];
     static int next;
@@ -57,7 +57,7 @@ static const char *bed_path(const char *name)
 }
 
 /* Writes a file, folders on the way to it too. */
-static const char *bed_file(const char *name, const char *text)
+static inline const char *bed_bytes(const char *name, const char *bytes, size_t n)
 {
     const char *path = bed_path(name);
     char parent[256];
@@ -67,13 +67,18 @@ static const char *bed_file(const char *name, const char *text)
     }
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
-    fputs(text, file);
+    assert_int_equal(fwrite(bytes, 1, n, file), n);
     assert_int_equal(fclose(file), 0);
     return path;
 }
 
-static json_t *bed_score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                         const char *protocol_name)
+static inline const char *bed_file(const char *name, const char *text)
+{
+    return bed_bytes(name, text, strlen(text));
+}
+
+static inline json_t *bed_score(const char *name, const struct benchmark_paths *paths,
+                                const char *answers_path, const char *protocol_name)
 {
     struct dataset data;
     struct answers answers;
@@ -93,8 +98,8 @@ static json_t *bed_score(const char *name, const struct benchmark_paths *paths, 
 }
 
 /* Reading a dataset, or answers to it, must fail with a message that holds `expected`. */
-static void bed_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                        const char *expected)
+static inline void bed_refused(const char *name, const struct benchmark_paths *paths,
+                               const char *answers_path, const char *expected)
 {
     struct dataset data;
     struct answers answers = {0};
@@ -111,13 +116,13 @@ static void bed_refused(const char *name, const struct benchmark_paths *paths, c
         fail_msg("expected \"%s\" in: %s", expected, err.text);
 }
 
-static double bed_number(const json_t *figures, const char *key)
+static inline double bed_number(const json_t *figures, const char *key)
 {
     const json_t *value = json_object_get(figures, key);
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
-static bool bed_warned(const json_t *figures, const char *part)
+static inline bool bed_warned(const json_t *figures, const char *part)
 {
     size_t i;
     json_t *text;

@@ -53,7 +53,7 @@ static const char *completion(const char *content)
     return http("200 OK", "", body);
 }
 
-/* ---- setting ------------------------------------------------------------------------------------ */
+/* ---- setting -------------------------------------------------------------------------------- */
 
 static const char questions[] =
     "{\"v1_0\": {\"imagename\": \"0.png\", \"question\": \"How many?\", \"answer\": \"3<OR>three\","
@@ -135,7 +135,7 @@ static void assert_says(const char *text, const char *part)
         fail_msg("expected \"%s\" in: %s", part, text);
 }
 
-/* ---- good --------------------------------------------------------------------------------------- */
+/* ---- good ----------------------------------------------------------------------------------- */
 
 static const char *good(int n, const char *request)
 {
@@ -196,7 +196,7 @@ static void another_model_is_another_question(void **state)
     judge_close(judge);
 }
 
-/* ---- asked again -------------------------------------------------------------------------------- */
+/* ---- asked again ---------------------------------------------------------------------------- */
 
 static const char *busy_then_good(int n, const char *request)
 {
@@ -253,7 +253,7 @@ static void trouble_that_stays_is_given_up(void **state)
     assert_says(err.text, "cannot be reached");
 }
 
-/* ---- refused ------------------------------------------------------------------------------------ */
+/* ---- refused -------------------------------------------------------------------------------- */
 
 static const char *status_line;
 static const char *echoes(int n, const char *request)
@@ -305,7 +305,7 @@ static void one_sample_may_be_refused(void **state)
     assert_int_equal(report.n_requests, 1);
 }
 
-/* ---- rubbish ------------------------------------------------------------------------------------ */
+/* ---- rubbish -------------------------------------------------------------------------------- */
 
 static const char *rubbish(int n, const char *request)
 {
@@ -425,7 +425,7 @@ static void an_echoed_key_is_not_kept(void **state)
     assert_int_equal(count_bytes(command), 0);
 }
 
-/* ---- what is refused before ---------------------------------------------------------------------- */
+/* ---- what is refused before ----------------------------------------------------------------- */
 
 static void addresses_and_keys_are_checked(void **state)
 {
@@ -458,7 +458,7 @@ static void addresses_and_keys_are_checked(void **state)
     assert_int_not_equal(judge_cache_open(&other, in_folder("text.db"), &err), OK);
 }
 
-/* ---- the commands -------------------------------------------------------------------------------- */
+/* ---- the commands --------------------------------------------------------------------------- */
 
 static int winnow(const char *arguments, const char *environment)
 {

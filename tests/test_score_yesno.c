@@ -22,7 +22,7 @@
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
-/* ---- files and figures -------------------------------------------------------------------------- */
+/* ---- files and figures ---------------------------------------------------------------------- */
 
 static char folder[64];
 
@@ -131,7 +131,7 @@ static bool warned(const json_t *figures, const char *part)
     return false;
 }
 
-/* ---- real files --------------------------------------------------------------------------------- */
+/* ---- real files ----------------------------------------------------------------------------- */
 
 static char shared[8][SHARED_PATH];
 
@@ -233,7 +233,7 @@ static void mmvet_stored_grades(void **state)
     json_decref(figures);
 }
 
-/* ---- parsers ------------------------------------------------------------------------------------ */
+/* ---- parsers -------------------------------------------------------------------------------- */
 
 static void yes_no_vectors(void **state)
 {
@@ -343,7 +343,7 @@ static void prompts(void **state)
     dataset_close(&sets[1]);
 }
 
-/* ---- MME, a small one --------------------------------------------------------------------------- */
+/* ---- MME, a small one ----------------------------------------------------------------------- */
 
 #define SUFFIX "\\nAnswer the question using a single word or phrase."
 
@@ -479,7 +479,7 @@ static void mme_hostile_files(void **state)
     }
 }
 
-/* ---- answer files ------------------------------------------------------------------------------- */
+/* ---- answer files --------------------------------------------------------------------------- */
 
 static void answer_files(void **state)
 {
@@ -533,7 +533,7 @@ static void answer_files(void **state)
     assert_refused("mini-mme", &paths, in_folder("none.jsonl"), "none.jsonl");
 }
 
-/* ---- MM-Vet, a small one ------------------------------------------------------------------------ */
+/* ---- MM-Vet, a small one -------------------------------------------------------------------- */
 
 static const char official_questions[] =
     "{\"v1_0\": {\"imagename\": \"v1_0.png\", \"question\": \"How many?\", \"answer\": \"3<OR>three\","

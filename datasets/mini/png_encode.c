@@ -170,7 +170,7 @@ int png_encode(uint8_t **bytes, size_t *size, const uint8_t *rgb, int width, int
         const uint8_t *line = rgb + y * row;
         *to++ = 2; /* Up */
         for (size_t i = 0; i < row; i++)
-            to[i] = (uint8_t)(line[i] - (y ? line[i - row] : 0));
+            to[i] = (uint8_t)(line[i] - (y ? *(line + i - row) : 0));
     }
     static const uint8_t signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     static const uint8_t depth_color[5] = {8, 2, 0, 0, 0}; /* 8 bits, RGB, no interlace */
