@@ -301,7 +301,7 @@ static enum status panel_of(int *index, struct arms *out, const struct cell *cel
     if (grown == NULL)
         return memory_failed(err, "panels", sizeof *grown);
     out->panels = grown;
-    out->panels[out->n_panels++] = (struct panel){.cell = cell, .base = -1, .decimals = 3};
+    out->panels[out->n_panels++] = (struct panel){.cell = cell, .base = -1};
     return OK;
 }
 
@@ -597,9 +597,15 @@ enum status arms_build(struct arms *out, const struct cells *cells, const char *
         struct panel *panel = &out->panels[arm->panel];
         if (panel->base < 0 && strcmp(arm->members[0]->method, baseline) == 0 && !arm_is_control_image(arm))
             panel->base = i;
+        /* Shares, where a headline is one; all zeros say nothing about the unit. */
+        if (fabs(arm->score) > 0 && fabs(arm->score) <= 1 && panel->decimals == 0)
+            panel->decimals = 3;
         if (fabs(arm->score) > 1)
             panel->decimals = 1;
     }
+    for (int p = 0; p < out->n_panels; p++)
+        if (out->panels[p].decimals == 0)
+            out->panels[p].decimals = 1;
     name_editions(out);
     for (int i = 0; i < out->n; i++) {
         struct arm *arm = &out->arms[i];

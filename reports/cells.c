@@ -243,10 +243,13 @@ static enum status read_layers(struct cells *out, sqlite3 *db, int store, struct
     const char *path = out->stores[store];
     sqlite3_stmt *statement = NULL;
     enum status status;
+    /* As all token figures, over the samples that have visual tokens: some benchmarks ask without a picture.
+     */
     TRY_GOTO(status,
              prepare(&statement, db,
-                     "SELECT key, layer, AVG(visual_in), AVG(visual_out) FROM layers GROUP BY key, layer "
-                     "ORDER BY key, layer",
+                     "SELECT key, layer, coalesce(AVG(CASE WHEN visual_in > 0 THEN visual_in END), 0),"
+                     " coalesce(AVG(CASE WHEN visual_in > 0 THEN visual_out END), 0)"
+                     " FROM layers GROUP BY key, layer ORDER BY key, layer",
                      path, err));
     for (bool row;;) {
         TRY_GOTO(status, step(&row, db, statement, path, err));

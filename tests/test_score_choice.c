@@ -21,9 +21,7 @@
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
-/* ---- files and figures
- * --------------------------------------------------------------------------------------------
- */
+/* ---- files and figures ---------------------------------------------------------------------- */
 
 static char folder[64]; /* of the test that runs */
 
