@@ -222,7 +222,7 @@ static enum status read_cells(struct cells *out, sqlite3 *db, int store, struct 
     struct cell cell = {0};
     enum status status;
     TRY_GOTO(status, prepare_columns(&statement, db, cell_columns, N_CELL_COLUMNS,
-                                     "cells ORDER BY created, key", path, err));
+                                     "cells ORDER BY created, benchmark, key", path, err));
     for (bool row;;) {
         TRY_GOTO(status, step(&row, db, statement, path, err));
         if (!row)
