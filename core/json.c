@@ -89,6 +89,13 @@ bool file_exists(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+bool file_same(const char *a, const char *b)
+{
+    struct stat left, right;
+    return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
+
 static enum status write_error(const char *path, struct error *err)
 {
     enum status status = errno == ENOSPC || errno == EDQUOT || errno == EIO ? NO_MACHINE : BAD_INPUT;
