@@ -105,6 +105,10 @@ static enum status write_error(const char *path, struct error *err)
 enum status file_write(const char *path, const void *bytes, size_t n_bytes, struct error *err)
 {
     enum status status = OK;
+    struct stat info;
+    /* Renaming over a device would take it away from everybody: -o /dev/null, as root. */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return fail(err, BAD_INPUT, "%s: cannot be written: is not a regular file", path);
     size_t size = strlen(path) + 32;
     char *temporary = malloc(size);
     if (temporary == NULL)
