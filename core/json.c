@@ -89,6 +89,13 @@ bool file_exists(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+bool file_same(const char *a, const char *b)
+{
+    struct stat left, right;
+    return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
+
 static enum status write_error(const char *path, struct error *err)
 {
     enum status status = errno == ENOSPC || errno == EDQUOT || errno == EIO ? NO_MACHINE : BAD_INPUT;
@@ -98,6 +105,10 @@ static enum status write_error(const char *path, struct error *err)
 enum status file_write(const char *path, const void *bytes, size_t n_bytes, struct error *err)
 {
     enum status status = OK;
+    struct stat info;
+    /* Renaming over a device would take it away from everybody: -o /dev/null, as root. */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return fail(err, BAD_INPUT, "%s: cannot be written: is not a regular file", path);
     size_t size = strlen(path) + 32;
     char *temporary = malloc(size);
     if (temporary == NULL)

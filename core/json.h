@@ -11,7 +11,10 @@
 /* Whole file to memory with a terminating 0 (not counted). The caller frees. */
 enum status file_read(char **out, size_t *n_bytes, const char *path, size_t limit, struct error *err);
 bool file_exists(const char *path);
-/* Writes to PATH.tmp-PID and renames: nothing half-written is ever seen under PATH. */
+/* Whether both name one file that exists: an output must not take the place of what it is made of. */
+bool file_same(const char *a, const char *b);
+/* Writes to PATH.tmp-PID and renames: nothing half-written is ever seen under PATH, and a device or pipe of
+ * that name is refused. */
 enum status file_write(const char *path, const void *bytes, size_t n_bytes, struct error *err);
 
 /* The caller json_decref's. `name` is for messages. */

@@ -17,6 +17,7 @@ struct matching {
     const struct dataset *dataset;
     struct id_entry *ids; /* the samples', sorted */
     int furthest;         /* the largest row answered so far */
+    bool raw;             /* rows hold a model's own words, LLaVA's "text" */
 };
 
 static void name_one(struct answers *answers, const char *what, const char *id)
@@ -77,6 +78,13 @@ static void answer_place(struct matching *m, const char *id, const char *prompt,
         answers->n_misplaced++;
         name_one(answers, "misplaced", id);
     }
+    if (text[0] == '\0') {
+        answers->n_empty++;
+        name_one(answers, "empty", id);
+    } else if (strcmp(text, m->dataset->samples[row].text) == 0) {
+        answers->n_echo++;
+        name_one(answers, "echo", id);
+    }
     m->furthest = row > m->furthest ? row : m->furthest;
     answers->text[row] = text;
 }
@@ -100,6 +108,7 @@ static enum status place_row(struct matching *m, const json_t *row, bool repaire
     TRY(row_id(&id, NULL, pool, row, key_of(row, id_keys), place, err));
     TRY(row_text(&text, pool, row, key_of(row, text_keys), place, err));
     TRY(json_str(&prompt, row, "prompt", NULL, place, err));
+    m->raw |= json_object_get(row, "text") != NULL;
     if (repaired) {
         m->answers->n_repaired++;
         name_one(m->answers, "repaired", id);
@@ -217,8 +226,8 @@ enum status answers_read(struct answers *out, const struct dataset *dataset, con
     TRY(answers_new(out, dataset, err));
     TRY_GOTO(status, ids_of_samples(&m.ids, dataset, false, path, err));
     TRY_GOTO(status, form_of(&form, path, err));
-    out->converted = form == FORM_LIST;
     TRY_GOTO(status, form == FORM_LINES ? read_lines(&m, path, err) : read_document(&m, form, path, err));
+    out->converted = form == FORM_LIST && !m.raw;
     TRY_GOTO(status, text_pool_check(out->pool, err));
     for (int i = 0; i < dataset->n; i++)
         if (!out->text[i]) {

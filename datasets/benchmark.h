@@ -151,11 +151,13 @@ void dataset_close(struct dataset *dataset);
 struct answers {
     const char **text;    /* [dataset->n], NULL = missing; owned */
     const char **verdict; /* [dataset->n], what a judge said of each, NULL = nothing; owned; NULL: no judge */
-    bool converted;       /* the list form: see PROTOCOL_CONVERTED */
+    bool converted;       /* a list, and not of LLaVA's rows with "text": see PROTOCOL_CONVERTED */
     int n_missing, n_duplicate, n_unknown;
     int n_misplaced; /* stand elsewhere than their question does: scorers that pair by position would err */
     int n_repaired;  /* held bytes that are no UTF-8, now U+FFFD */
-    json_t *named; /* {"missing": [ids], "duplicate": …, "unknown": …, "repaired": …}: the first few */
+    int n_empty;     /* the empty text, which is scored like any other */
+    int n_echo;      /* their question word for word: a question file has a "text", too */
+    json_t *named;   /* {"missing": [ids], "duplicate": …, "empty": …, …}: the first few */
     struct text_pool *pool;
 };
 /* No answers yet; the caller fills text (and verdict), for example from a store. */

@@ -169,6 +169,12 @@ static void warn_about_answers(json_t *warnings, const struct dataset *dataset, 
     if (answers->n_repaired > 0)
         warn(warnings, "%d answers hold bytes that are no UTF-8; each became U+FFFD%s", answers->n_repaired,
              first_named(named, sizeof named, answers, "repaired"));
+    if (answers->n_empty > 0)
+        warn(warnings, "%d answers are empty; they are scored as they stand%s", answers->n_empty,
+             first_named(named, sizeof named, answers, "empty"));
+    if (answers->n_echo > 0)
+        warn(warnings, "%d answers are their question word for word; is the answer file a question file?%s",
+             answers->n_echo, first_named(named, sizeof named, answers, "echo"));
     if (answers->n_misplaced > 0 && !dataset->unordered)
         warn(warnings,
              "%d answers stand in another order than their questions; they were matched by id, a scorer that "

@@ -229,7 +229,10 @@ enum status video_replies_take(struct dataset *data, const json_t *by_id, const 
         TRY_GOTO(status, record_take(sample, data, record, place, err));
         own->n_replies++;
     }
-    status = text_pool_check(data->pool, err);
+    TRY_GOTO(status, text_pool_check(data->pool, err));
+    if (own->n_replies == 0) /* else a judge would be asked who was to be spared */
+        TRY_GOTO(status,
+                 fail(err, BAD_INPUT, "%s: holds replies to none of the %d questions", path, data->n));
 exit:
     free(ids);
     return status;

@@ -275,6 +275,15 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
     return remove(path);
 }
 
+/* After a rename that failed. A folder with something in it is the user's: it is not replaced. */
+static enum status output_fail(const char *path, struct error *err)
+{
+    int why = errno;
+    bool taken = why == ENOTEMPTY || why == EEXIST || why == EISDIR || why == ENOTDIR;
+    return fail(err, taken ? BAD_INPUT : NO_MACHINE, "%s: cannot be written: %s%s", path, strerror(why),
+                taken ? "; name another place, or remove what is there" : "");
+}
+
 /* A file or a folder, as the benchmark has it: made beside its place and renamed. */
 static enum status write_submission(sqlite3 *db, const struct exported *cell, const struct options *options,
                                     struct error *err)
@@ -288,13 +297,18 @@ static enum status write_submission(sqlite3 *db, const struct exported *cell, co
                     "--format submission reads the question file of %s: give --data DIR or "
                     "--questions F",
                     cell->benchmark);
-    if (snprintf(temporary, sizeof temporary, "%s.tmp-%ld", options->output, (long)getpid()) >= PATH_SIZE)
+    /* "-o DIR/" is the folder, not a name inside it. */
+    int n = (int)strnlen(options->output, PATH_SIZE);
+    while (n > 1 && options->output[n - 1] == '/')
+        n--;
+    if (snprintf(temporary, sizeof temporary, "%.*s.tmp-%ld", n, options->output, (long)getpid()) >=
+        PATH_SIZE)
         return fail(err, BAD_INPUT, "-o: the path is too long");
     TRY(benchmark_read(&data, cell->benchmark, &options->paths, err));
     TRY_GOTO(status, load_answers(&answers, db, cell, &data, options->store, err));
     TRY_GOTO(status, data.benchmark->submit(temporary, &data, &answers, err));
     if (rename(temporary, options->output) != 0)
-        status = fail(err, NO_MACHINE, "%s: cannot be written: %s", options->output, strerror(errno));
+        status = output_fail(options->output, err);
 exit:
     if (status != OK)
         nftw(temporary, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
@@ -331,6 +345,9 @@ static enum status run(const struct options *options, struct error *err)
     struct exported cell;
     const char *what = "LLaVA's answer file";
     enum status status;
+    if (file_same(options->output, options->store))
+        return fail(err, BAD_INPUT, "-o %s: is the store itself, which the answers would take the place of",
+                    options->output);
     TRY(store_open_reader(&db, options->store, err));
     TRY_GOTO(status, find_cell(&cell, db, options, err));
     const struct benchmark *benchmark = benchmark_find(cell.benchmark, NULL);

@@ -112,6 +112,18 @@ static enum status options_read(struct options *out, bool *done, int argc, char 
     return OK;
 }
 
+/* The file of samples must not take the place of what they are scored from. */
+static enum status output_check(const struct options *options, struct error *err)
+{
+    const char *inputs[] = {options->answers, options->paths.questions, options->paths.annotations};
+    for (size_t i = 0; options->per_sample && i < sizeof inputs / sizeof *inputs; i++)
+        if (inputs[i] && file_same(options->per_sample, inputs[i]))
+            return fail(err, BAD_INPUT,
+                        "--per-sample %s: is an input, which would be lost; name another file",
+                        options->per_sample);
+    return OK;
+}
+
 /* One line a sample. */
 static json_t *sample_line(const struct sample *sample, const char *answer, const char *parsed, double score)
 {
@@ -265,6 +277,7 @@ static enum status run(const struct options *options, struct error *err)
     json_t *figures = NULL;
     double *scores = NULL;
     enum status status;
+    TRY(output_check(options, err));
     TRY(benchmark_read(&data, options->benchmark, &options->paths, err));
     TRY_GOTO(status, protocol_parse(&protocol, data.benchmark, options->protocol, err));
     TRY_GOTO(status, answers_read(&answers, &data, options->answers, err));

@@ -51,6 +51,7 @@ struct slot {
 struct judge {
     struct judge_options options;
     char url[JUDGE_URL_SIZE];
+    char shown[JUDGE_URL_SIZE]; /* without its query, in which some endpoints want a key */
     sqlite3 *cache;
     CURLM *multi;
     struct curl_slist *headers;
@@ -188,6 +189,7 @@ enum status judge_open(struct judge **out, const struct judge_options *options, 
     if (!o->url)
         TRY_GOTO(status, fail(err, BAD_INPUT, "no judge is named: set WINNOW_JUDGE_URL"));
     TRY_GOTO(status, judge_url(judge->url, o->url, err));
+    memcpy(judge->shown, judge->url, strcspn(judge->url, "?"));
     TRY_GOTO(status, headers_make(judge, err));
     judge->multi = curl_multi_init();
     judge->slots = memory_zero((size_t)o->n_parallel, sizeof *judge->slots);
@@ -380,13 +382,13 @@ static enum status on_status(struct judge *judge, struct slot *slot, long code, 
             err, BAD_INPUT,
             "%s: the judge redirects (status %ld), which is not followed, for the key is for this host "
             "only: name the address it leads to as WINNOW_JUDGE_URL",
-            judge->url, code);
+            judge->shown, code);
     /* These may be about one sample: a text that is too long, or that a filter refuses. */
     if (code == 400 || code == 413 || code == 422) {
         sample_failed(judge, slot, why);
         return judge->n_failed_in_a_row < FAILED_IN_A_ROW ? OK : fail(err, BAD_INPUT, "%s", why);
     }
-    return fail(err, BAD_INPUT, "%s: %s%s", judge->url, why,
+    return fail(err, BAD_INPUT, "%s: %s%s", judge->shown, why,
                 code == 401 || code == 403 ? "; is WINNOW_JUDGE_KEY right?" : "");
 }
 
@@ -398,9 +400,9 @@ static enum status on_finish(struct judge *judge, struct slot *slot, CURLcode co
     slot->state = SLOT_WAITING;
     judge->heard = judge->heard || http > 0;
     if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT)
-        return fail(err, BAD_INPUT, "%s: %s", judge->url, curl_easy_strerror(code));
+        return fail(err, BAD_INPUT, "%s: %s", judge->shown, curl_easy_strerror(code));
     if (code == CURLE_PEER_FAILED_VERIFICATION)
-        return fail(err, BAD_INPUT, "%s: the judge's certificate is not trusted: %s", judge->url,
+        return fail(err, BAD_INPUT, "%s: the judge's certificate is not trusted: %s", judge->shown,
                     curl_easy_strerror(code));
     if (code != CURLE_OK && !slot->too_long) {
         char why[200];
@@ -473,7 +475,7 @@ static enum status finished(struct judge *judge, struct error *err)
     }
     if (judge->n_failed_in_a_row >= FAILED_IN_A_ROW)
         return fail(err, NO_MACHINE, "%s: given up after %d samples in a row without a verdict; %s",
-                    judge->url, judge->n_failed_in_a_row, judge->report.failure);
+                    judge->shown, judge->n_failed_in_a_row, judge->report.failure);
     return OK;
 }
 

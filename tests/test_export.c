@@ -228,8 +228,14 @@ static void submissions_are_the_benchmarks_own(void **state)
     assert_holds("tool/count.txt", "0.txt\tOne? Please answer yes or no.\tYes\t");
     assert_holds("tool/OCR.txt", "1.txt\tA? Please answer yes or no.\tYes\t");
     /* again: the folder is there, nothing half-written stays */
-    assert_int_equal(winnow(arguments), NO_MACHINE);
+    assert_int_equal(winnow(arguments), BAD_INPUT);
     assert_holds("stderr.txt", "tool: cannot be written");
+    assert_holds("stderr.txt", "name another place");
+    /* a folder by its name with a slash */
+    snprintf(arguments, sizeof arguments, "export s.db --cell %s --format submission --data . -o slash/",
+             key);
+    assert_int_equal(winnow(arguments), 0);
+    assert_holds("slash/count.txt", "0.txt\tOne? Please answer yes or no.\tYes\t");
     assert_int_equal(winnow("sql s.db 'SELECT 1'"), 0);
     char command[200];
     snprintf(command, sizeof command, "ls -d '%s'/*.tmp-* 2>/dev/null | grep -q .", folder);
@@ -278,13 +284,35 @@ static void cells_are_found_or_named(void **state)
     assert_holds("stdout.txt", "winnow export S.db --cell KEY");
 }
 
+/* -o S.db replaced the store by the answers of one cell. */
+static void the_store_is_not_replaced(void **state)
+{
+    (void)state;
+    NEEDS_STORE;
+    static const char *const formats[] = {"answers", "csv", "submission"};
+    const char *key = query("SELECT key FROM cells WHERE benchmark = 'mmvet' AND method = 'vanilla'");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        char arguments[400];
+        snprintf(arguments, sizeof arguments,
+                 "export s.db --cell %s --format %s --questions mm-vet.json -o ./s.db", key, formats[i]);
+        assert_int_equal(winnow(arguments), BAD_INPUT);
+        assert_holds("stderr.txt", "is the store itself");
+    }
+    assert_string_equal(query("SELECT count(*) FROM cells"), "6");
+    /* nor are the answers by their scores */
+    write_file("a.jsonl", "{\"question_id\": 7, \"text\": \"yes\"}\n");
+    assert_int_equal(winnow("score jsonl --questions own.jsonl --answers a.jsonl --per-sample a.jsonl"),
+                     BAD_INPUT);
+    assert_holds("stderr.txt", "is an input");
+    assert_holds("a.jsonl", "\"text\": \"yes\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_score_as_the_cell),
-        cmocka_unit_test(submissions_are_the_benchmarks_own),
-        cmocka_unit_test(csv_holds_the_rows),
-        cmocka_unit_test(cells_are_found_or_named),
+        cmocka_unit_test(answers_score_as_the_cell), cmocka_unit_test(submissions_are_the_benchmarks_own),
+        cmocka_unit_test(csv_holds_the_rows),        cmocka_unit_test(cells_are_found_or_named),
+        cmocka_unit_test(the_store_is_not_replaced),
     };
     return cmocka_run_group_tests(tests, make_store, remove_store);
 }

@@ -157,6 +157,12 @@ static void test_files(void **state)
     snprintf(other, sizeof other, "%s/pipe", (char *)*state);
     assert_int_equal(mkfifo(other, 0600), 0);
     assert_int_equal(file_read(&bytes, &n, other, 100, &err), BAD_INPUT);
+    struct stat info;
+    assert_int_equal(file_write(other, "x", 1, &err), BAD_INPUT); /* nor does a file take its place */
+    assert_true(stat(other, &info) == 0 && S_ISFIFO(info.st_mode));
+    assert_true(file_same(path, path));
+    assert_false(file_same(path, other));
+    assert_false(file_same(path, "none"));
     snprintf(other, sizeof other, "%s/none/b.json", (char *)*state);
     assert_int_equal(file_write(other, "x", 1, &err), BAD_INPUT);
 }

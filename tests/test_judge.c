@@ -283,6 +283,16 @@ static void a_refusal_is_said_without_the_key(void **state)
     status_line = "302 Found";
     must(ask(secret, &err), BAD_INPUT, &err);
     assert_says(err.text, "redirects");
+    /* nor is a key that the address holds */
+    const size_t n_url = strlen(url);
+    strcat(url, "?key=hidden");
+    must(ask(secret, &err), BAD_INPUT, &err);
+    assert_says(err.text, "/v1/chat/completions: the judge redirects");
+    assert_null(strstr(err.text, "hidden"));
+    status_line = "401 Unauthorized";
+    must(ask(secret, &err), BAD_INPUT, &err);
+    assert_null(strstr(err.text, "hidden"));
+    url[n_url] = '\0';
 }
 
 static const char *refuses_one(int n, const char *request)

@@ -453,6 +453,23 @@ static void gqa_twin_protocols(void **state)
     assert_true(number(figures, "open") == 0);
     assert_true(number(figures, "binary") == 100);
     json_decref(figures);
+    /* A list of LLaVA's own rows is no converter's work: the words are normalised as in lines of them. */
+    const char *rows = write_file("rows.json", "[{\"question_id\": \"7\", \"text\": \"Red..\"},"
+                                               " {\"question_id\": \"8\", \"text\": \" Yes\"}]");
+    figures = score("mini-gqa", &paths, rows, "official");
+    assert_true(number(figures, "open") == 100);
+    assert_true(number(figures, "binary") == 0);
+    json_decref(figures);
+    /* The question file given for the answers, and an answer of no words. */
+    figures = score("mini-gqa", &paths, in_folder("mini-gqa/llava_gqa_testdev_balanced.jsonl"), "official");
+    assert_true(warned(figures, "2 answers are their question word for word"));
+    assert_false(warned(figures, "are empty"));
+    json_decref(figures);
+    figures = score("mini-gqa", &paths,
+                    write_file("empty.jsonl", "{\"question_id\": \"7\", \"text\": \"\"}\n"), "official");
+    assert_true(warned(figures, "1 answers are empty; they are scored as they stand: 7"));
+    assert_false(warned(figures, "word for word"));
+    json_decref(figures);
     /* The official questions as annotations of LLaVA's file, and alone. */
     struct benchmark_paths given = {.questions = in_folder("mini-gqa/llava_gqa_testdev_balanced.jsonl"),
                                     .annotations = in_folder("mini-gqa/testdev_balanced_questions.json")};

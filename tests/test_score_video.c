@@ -475,6 +475,9 @@ static void stored_replies(void **state)
     expect_refused("msvd", &paths, answers, "v_b_0.json");
     write_file("replies/v_b_0.json", "{\"pred\": \"yes\", \"score\": 1}");
     expect_refused("msvd", &paths, answers, "expected a judged record");
+    write_file("others/v_c_9.json", "[{\"pred\": \"no\", \"score\": 1}]");
+    paths.annotations = in_folder("others");
+    expect_refused("msvd", &paths, answers, "holds replies to none of the 3 questions");
     mkdir(in_folder("none"), 0777);
     paths.annotations = in_folder("none");
     expect_refused("msvd", &paths, answers, "holds no stored reply");
