@@ -1,10 +1,12 @@
 /* `winnow export`: the answers of a store's cell as a file for other tools.
  *
- *   answers      LLaVA's answer file, JSON lines in the order of the questions
- * (llava/eval/model_vqa_loader.py); what `winnow score` and most official scorers read submission   what the
- * benchmark's official scorer or server takes (struct benchmark, submit); needs the question file; LLaVA's
- * answer file where the benchmark has nothing else csv          the cell's sample rows with all their figures
- * (RFC 4180)
+ * --format answers: LLaVA's answer file, JSON lines in the order of the questions
+ * (llava/eval/model_vqa_loader.py); what `winnow score` and most official scorers read.
+ *
+ * --format submission: what the benchmark's official scorer or server takes (struct benchmark, submit), for
+ * which the question file is needed; LLaVA's answer file where the benchmark has nothing else.
+ *
+ * --format csv: the cell's sample rows with all their figures (RFC 4180).
  *
  * The output appears under its name when it is whole. Failed samples have no answer and are left out.
  */

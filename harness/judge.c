@@ -71,13 +71,18 @@ struct judge_options judge_options(const char *url, const char *model)
 {
     const char *env_url = getenv("WINNOW_JUDGE_URL"), *env_model = getenv("WINNOW_JUDGE_MODEL"),
                *key = getenv("WINNOW_JUDGE_KEY");
+    /* A sweep file comes from anywhere: the key goes to the address of its own environment only. */
+    bool own = !url || (env_url && strcmp(url, env_url) == 0);
+    if (key && key[0] && !own)
+        fprintf(stderr,
+                "judge: WINNOW_JUDGE_KEY is not sent to %s; set WINNOW_JUDGE_URL to the same address\n", url);
     return (struct judge_options){.url = url                     ? url
                                          : env_url && env_url[0] ? env_url
                                                                  : NULL,
                                   .model = model                       ? model
                                            : env_model && env_model[0] ? env_model
                                                                        : NULL,
-                                  .key = key && key[0] ? key : NULL};
+                                  .key = own && key && key[0] ? key : NULL};
 }
 
 /* ---- what must not be seen ------------------------------------------------------------------ */
