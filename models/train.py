@@ -23,12 +23,17 @@ from training.tokenizer import Words  # noqa: E402
 from training.world import Dump, make_dump  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-# name: seed, pictures, canvas edge, questions a picture. "test" is looked at only for the figures in the model card.
+# name: seed, pictures, canvas edge, questions a picture, percent of pictures with numbers, percent of multiple choice.
+# "test" and "test-3" are looked at only for the figures in the model card.
 DUMPS = {
     "windows": (11, 24000, 168, 0),
     "pictures": (12, 8000, 336, 24),
     "dev": (13, 300, 336, 24),
     "test": (14, 300, 336, 24),
+    "windows-3": (31, 16000, 168, 0, 75),
+    "pictures-3": (32, 6000, 336, 40, 50, 30),
+    "dev-3": (33, 300, 336, 40, 50, 30),
+    "test-3": (34, 300, 336, 40, 50, 30),
 }
 SEEN = 2000  # pictures whose real visual tokens the decoder trains on
 
@@ -81,6 +86,41 @@ def vision_2(args):
     vision.train("vision-2", args.work, 26 * args.pace, *dumps, start, seed=1, **options)
 
 
+def vision_3(args):
+    """The tower learns digits. Their directions are added to the code; all others stay."""
+    dumps = dump(args, "windows-3"), dump(args, "pictures-3"), dump(args, "dev-3")
+    start = trained(args, vision.Tower(), "vision-2")
+    options = {"whole_share": (0.2, 0.5), "lr_muon": 0.01, "lr_adam": 1.2e-3}
+    vision.train("vision-3", args.work, 36 * args.pace, *dumps, start, seed=2, **options)
+
+
+def oracle_2(args):
+    """The decoder learns numbers, statements, what cannot be answered and options, on oracle tokens."""
+    start = trained(args, Decoder(), "real-1")
+    options = {"lr_muon": 0.004, "lr_adam": 1e-3, "suffix": (0.85, 0.85), "long_prefix": 0.5, "simple_until": 0.0}
+    language.train("oracle-2", args.work, 36 * args.pace, dump(args, "pictures-3"), Words(), start, seed=2, **options)
+
+
+def real_2(args):
+    """The same on what the tower sees, as real-1 was to oracle."""
+    pictures = dump(args, "pictures-3")
+    tower = trained(args, vision.Tower(), "vision-3")
+    features = vision.cache_features(tower, pictures, SEEN, args.work / "vision-3.npy")
+    options = {
+        "weights": language.Weights(guide=0.5, hop=0.8),
+        "free_from": 0.7,
+        "lr_muon": 0.004,
+        "lr_adam": 8e-4,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+        "cut_share": 0.2,
+        "all_share": 0.15,
+    }
+    start = trained(args, Decoder(), "oracle-2")
+    language.train("real-2", args.work, 40 * args.pace, pictures, Words(), start, features, seed=3, **options)
+
+
 def collect_log(args, target: Path) -> None:
     """Every third line of the stages' logs, and their last ones, in one file."""
     with target.open("w", newline="") as out:
@@ -95,11 +135,15 @@ def collect_log(args, target: Path) -> None:
 
 
 def export_all(args):
-    export(args.out, trained(args, vision.Tower(), "vision-2"), trained(args, Decoder(), "real-1"), Words())
+    export(args.out, trained(args, vision.Tower(), "vision-3"), trained(args, Decoder(), "real-2"), Words())
     collect_log(args, args.out.parent / "training-log.csv")
 
 
-STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": vision_2, "export": export_all}
+STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": vision_2,
+    "vision-3": vision_3,
+    "oracle-2": oracle_2,
+    "real-2": real_2,
+    "export": export_all}
 
 
 def main() -> None:
