@@ -2,7 +2,8 @@
 
 Stages run in order; each resumes from its checkpoint in DIR and is skipped once it is finished. Two processes can
 run side by side: --stage vision-1 beside --stage oracle, then --stage vision-2 beside --stage real-1.
-Minutes are wall-clock minutes of one core; --pace scales them.
+Minutes are wall-clock minutes of one core; --pace scales them. TEAM=0/2 and TEAM=1/2 in the environment of two
+processes make them train one model together.
 """
 
 import argparse
@@ -96,9 +97,10 @@ def vision_3(args):
 
 def oracle_2(args):
     """The decoder learns numbers, statements, what cannot be answered and options, on oracle tokens."""
-    start = trained(args, Decoder(), "real-1")
-    options = {"lr_muon": 0.004, "lr_adam": 1e-3, "suffix": (0.85, 0.85), "long_prefix": 0.5, "simple_until": 0.0}
-    language.train("oracle-2", args.work, 36 * args.pace, dump(args, "pictures-3"), Words(), start, seed=2, **options)
+    start, words = trained(args, Decoder(), "real-1"), Words()
+    start.wake(*words.answers)
+    options = {"lr_muon": 0.006, "lr_adam": 1e-3, "suffix": (0.85, 0.85), "long_prefix": 0.5, "simple_until": 0.0}
+    language.train("oracle-2", args.work, 34 * args.pace, dump(args, "pictures-3"), words, start, seed=2, **options)
 
 
 def real_2(args):
@@ -107,18 +109,18 @@ def real_2(args):
     tower = trained(args, vision.Tower(), "vision-3")
     features = vision.cache_features(tower, pictures, SEEN, args.work / "vision-3.npy")
     options = {
-        "weights": language.Weights(guide=0.5, hop=0.8),
-        "free_from": 0.7,
-        "lr_muon": 0.004,
-        "lr_adam": 8e-4,
+        "weights": language.Weights(guide=0.8, hop=0.8),
+        "free_from": 0.8,
+        "lr_muon": 0.006,
+        "lr_adam": 1.2e-3,
         "suffix": (0.85, 0.85),
         "long_prefix": 0.5,
         "simple_until": 0.0,
-        "cut_share": 0.2,
-        "all_share": 0.15,
+        "cut_share": 0.12,
+        "all_share": 0.08,
     }
     start = trained(args, Decoder(), "oracle-2")
-    language.train("real-2", args.work, 40 * args.pace, pictures, Words(), start, features, seed=3, **options)
+    language.train("real-2", args.work, 42 * args.pace, pictures, Words(), start, features, seed=3, **options)
 
 
 def collect_log(args, target: Path) -> None:

@@ -71,7 +71,7 @@ class Decoder(nn.Module):
         self.read_hop = nn.Linear(HIDDEN, 2)
         self.read_extreme = nn.Linear(HIDDEN, 8 + 8)
         self.read_pair = nn.Linear(HIDDEN, 5)  # left of, above, same colour, same shape, larger
-        self.read_right = nn.Linear(HIDDEN, 2)
+        self.read_right = nn.Linear(HIDDEN, 2 + 4)  # right or not, its letter
 
     def load_state_dict(self, state, strict=True):
         """Also takes the state of a decoder that was trained before there were digits and options."""
@@ -83,6 +83,20 @@ class Decoder(nn.Module):
                 digits = fresh[f"read_attributes.{part}"][end : COLORS + SHAPES]
                 state[f"read_attributes.{part}"] = torch.cat([old[:end], digits, old[end:]])
         return super().load_state_dict(state, strict)
+
+    @torch.no_grad()
+    def wake(self, new: list[int], used: list[int]) -> None:
+        """Gives words that were never an answer head rows to be told apart by: the mean of the used ones and a
+        direction of their own.
+
+        Rows that were never right have learned one large common direction that keeps them silent; from there, and
+        from rows that are all alike, options stayed at chance though the last row held the letter.
+        """
+        mean = self.head[used].mean(0)
+        others = torch.linalg.qr(self.head[used].T)[0][:, : HIDDEN // 2]
+        own = torch.randn(len(new), HIDDEN, generator=torch.Generator().manual_seed(30))
+        own = torch.linalg.qr((own - own @ others @ others.T).T)[0].T
+        self.head[new] = mean + 0.8 * own
 
     def logits(self, x):
         return F.linear(F.rms_norm(x, (HIDDEN,), self.norm, EPS), self.head)

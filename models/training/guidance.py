@@ -16,6 +16,8 @@ from training.questions import Packed, bits
 from training.tokenizer import COLORS, DIGITS, EOS, SHAPES, SIZES, TEXTURES, Words
 from training.world import BACKGROUND, MAX_OBJECTS
 
+COUNT_ODDS = 0.15  # attention of a counted object's anchor over that of <s>
+
 
 @dataclasses.dataclass
 class Weights:
@@ -105,13 +107,15 @@ def guidance(view: View, weights: Weights, meter: Meter):
     attention = view.look(GATHER, 2, 3, view.last[key >= 0])[:, view.text]
     loss = loss + weights.text * row_loss(attention, key[key >= 0])
 
-    # Multiple choice. S4: an option looks back at the last noun; S5: the last row picks the right option. Without a
-    # picture, S3: the noun looks at the word of the context that says it.
+    # Multiple choice. S3: an option looks at its letter; S4: at the last noun; S5: the last row picks the right option
+    # and finds its letter there. Without a picture, S3: the noun looks at the word of the context that says it.
     chosen = packed.right >= 0
     if chosen.any():
         final = torch.where(both, packed.noun_own[..., 1], packed.noun_own[..., 0])[..., None].expand(-1, -1, 4)
         attention = view.look(GATHER, 0, 3, packed.option[packed.has_option])[:, view.text]
         loss = loss + 0.5 * weights.option * row_loss(attention, final[packed.has_option])
+        attention = view.look(COMPARE, 0, 2, packed.option[packed.has_option])[:, view.text]
+        loss = loss + weights.option * row_loss(attention, packed.letter_own[packed.has_option])
         right = packed.option_own[chosen].gather(1, packed.right[chosen][:, None])[:, 0]
         attention = view.look(ANSWER, 0, 3, packed.last[chosen])[:, view.text]
         meter.add("mass_option", attention.gather(1, right[:, None]).mean())
@@ -120,13 +124,17 @@ def guidance(view: View, weights: Weights, meter: Meter):
         attention = view.look(COMPARE, 0, 2, packed.noun[said][:, 0])[:, view.text]
         loss = loss + weights.option * row_loss(attention, packed.source[said])
 
-    # S3, head 3: counts. A tenth on the anchor of every object that fits, the rest on <s>: the mass is the count.
+    # S3, head 3: counts. Every anchor that fits gets COUNT_ODDS of what <s> gets: n of them n times as much, so that
+    # the odds of <s> tell n. Such attention needs no knowledge of n: the logits of a fit and of <s> are constants.
     counts = packed.counts & packed.has_noun[..., 0]
     attention, scenes = view.look(COMPARE, 3, 4, packed.noun[counts][:, 0]), packed.scene_of[counts]
-    target = 0.1 * view.places(packed.fits[counts][:, 0], scenes) * view.is_anchor[scenes]
-    target = torch.cat([1 - target.sum(-1, keepdim=True), target], dim=-1)
+    anchors = view.places(packed.fits[counts][:, 0], scenes) * view.is_anchor[scenes]
+    target = torch.cat([torch.ones(len(anchors), 1), COUNT_ODDS * anchors], dim=-1)
+    target = target / target.sum(-1, keepdim=True)
     seen = torch.cat([attention[:, :1], attention[:, view.visual]], dim=-1)
     loss = loss - weights.count * (target * (seen + 1e-6).log()).sum() / max(1, len(seen))
+    odds = (seen[:, 1:] * anchors).sum(-1) / (COUNT_ODDS * seen[:, 0] + 1e-6)
+    meter.add("count_off", (odds - anchors.sum(-1)).abs().clamp(max=9).sum() / max(1, len(odds)), len(odds))
     # S3, head 2: extremes. All candidates were looked at in S2, now the noun looks at the winner.
     rows, scenes = packed.noun[view.extremes][:, 0], packed.scene_of[view.extremes]
     attention = view.look(COMPARE, 2, 3, rows)[:, view.visual]
@@ -178,14 +186,16 @@ def read_outs(view: View, model, weights: Weights, meter: Meter):
 
 
 def option_read_out(view: View, model, meter: Meter):
-    """After S4 every option must tell whether it is the right one."""
+    """After S4 every option must tell whether it is the right one and what its letter is."""
     packed = view.packed
     if not packed.has_option.any():
         return 0.0
     right = (torch.arange(4) == packed.right[..., None])[packed.has_option].long()
-    out = model.read_right(view.states[GATHER][packed.option[packed.has_option]])
+    letter = torch.arange(4).expand_as(packed.has_option)[packed.has_option]
+    out, letters = model.read_right(view.states[GATHER][packed.option[packed.has_option]]).split([2, 4], dim=-1)
+    meter.add("letter", (letters.argmax(-1) == letter).float().mean())
     meter.add("option", (out.argmax(-1) == right).float().mean())
-    return mean_entropy(out, right)
+    return mean_entropy(out, right) + mean_entropy(letters, letter)
 
 
 _WORD_OF: list[torch.Tensor] = []

@@ -13,6 +13,7 @@ from training.questions import Deck, Packed, choose_patches, read_questions
 from training.tokenizer import Words
 from training.world import Dump
 
+RARE = {"number": 3.0, "vnumber": 2.0}  # only half of the pictures bear them
 SIMPLE = ("exist", "color", "shape", "size", "texture", "pos")
 
 
@@ -46,7 +47,7 @@ def train(
     lr_muon=0.01,
     lr_adam=1e-3,
     seed=0,
-    scenes=10,
+    scenes=7,
     per_scene=11,
     suffix=(0.2, 0.5),
     save_every=5.0,
@@ -67,13 +68,16 @@ def train(
     if start is not None:
         model.load_state_dict(start.state_dict())
     run = Run(name, work, minutes, model, make_optimisers(model, lr_muon, lr_adam), save_every=save_every)
-    random = np.random.default_rng(seed + 2000 + run.step)
+    shared = np.random.default_rng(seed + 2000 + run.step)  # what makes batches of a team equally long
+    random = np.random.default_rng(seed + 3000 + run.step + 100000 * run.team.rank)
+    torch.manual_seed(seed + run.step + 100000 * run.team.rank)
     questions = read_questions(dump, words)
     deck = Deck(questions)
     weights = weights or Weights()
     kinds = len(questions.types)
     simple = np.array([kind in SIMPLE for kind in questions.types], float)
     mastery = np.zeros(kinds)  # running accuracy by type
+    rarity = np.array([RARE.get(kind, 1.0) for kind in questions.types])
     prefixes, text_prefixes = (
         [torch.tensor(prefix) for prefix in both] for both in (words.prefixes, words.text_prefixes)
     )
@@ -82,14 +86,15 @@ def train(
     while not run.done():
         p = run.progress
         weight = np.where(simple > 0, 1.0, 0.02 if p < simple_until else 1.0) * (1.1 - mastery) + 0.02
-        real = features is not None and random.random() < real_share
+        weight = weight * rarity
+        real = features is not None and shared.random() < real_share
         index = random.choice(len(features) if real else dump.count, scenes, replace=False)
-        name, instruction, of_eleven = deck.draw(random, 1 - (suffix[0] + (suffix[1] - suffix[0]) * p))
+        name, instruction, of_eleven = deck.draw(shared, 1 - (suffix[0] + (suffix[1] - suffix[0]) * p))
         picked = deck.pick(name, index, weight, per_scene * of_eleven // 11, random)
         packed = Packed(questions, *picked, words.closes[instruction])
-        draw = random.random()
+        draw = shared.random()
         everything = draw < all_share
-        count = 576 if everything else int(random.integers(64, 176))
+        count = 576 if everything else int(shared.integers(64, 176))
         if name == "text":  # no picture at all
             index, count, everything = picked[0][:, 0], 0, False
         prefix = (text_prefixes if name == "text" else prefixes)[int(random.random() < long_prefix)]

@@ -44,6 +44,7 @@ class Questions:
     target: np.ndarray  # the winner of an extreme
     counts: np.ndarray  # whether the first noun is counted
     option: np.ndarray  # (N, Q, 4) rows of the options' last words
+    letter: np.ndarray  # (N, Q, 4) rows of their letters
     right: np.ndarray  # index of the right option
     source: np.ndarray  # without a picture: the row of the context that says what is asked
 
@@ -99,6 +100,7 @@ def read_questions(dump: Dump, words: Words) -> Questions:
         target=array(-1, np.int8),
         counts=array(False, bool),
         option=array(-1, np.int8, 4),
+        letter=array(-1, np.int8, 4),
         right=array(-1, np.int8),
         source=array(-1, np.int8),
     )
@@ -126,6 +128,7 @@ def read_questions(dump: Dump, words: Words) -> Questions:
             for k, option in enumerate(question["options"] if question["type"] in ("mc", "text") else []):
                 last = option["text"].rfind(" ") + 1
                 q.option[i, j, k] = rows[option["span"][0] + last + at]
+                q.letter[i, j, k] = rows[option["span"][0] + at] - 2  # "A", ".", "red"
                 if option["right"]:
                     q.right[i, j] = k
             if kind == "text":
@@ -167,7 +170,7 @@ def read_questions(dump: Dump, words: Words) -> Questions:
 class Deck:
     """Which questions go into one batch together: of like length, with one instruction."""
 
-    SHARES = {"short": 0.24, "long": 0.24, "choice": 0.32, "vizwiz": 0.11, "text": 0.09}
+    SHARES = {"short": 0.2, "long": 0.2, "choice": 0.4, "vizwiz": 0.1, "text": 0.1}
 
     def __init__(self, questions: Questions):
         self.questions = questions
@@ -258,7 +261,7 @@ class Packed:
         option, right = take(questions.option, -1), take(questions.right, -1)
         self.has_option = torch.from_numpy(option >= 0)
         self.option, self.option_own = torch.from_numpy(base[..., None] + option), torch.from_numpy(option)
-        self.right = torch.from_numpy(right)
+        self.letter_own, self.right = torch.from_numpy(take(questions.letter, -1)), torch.from_numpy(right)
         self.source = torch.from_numpy(take(questions.source, -1))
         self.scene_of = torch.arange(batch)[:, None].expand(batch, count)
 

@@ -203,5 +203,12 @@ class Words:
     def word(self, word: str) -> int:
         return self.vocabulary[SPACE + word]
 
+    @property
+    def answers(self) -> tuple[list[int], list[int]]:
+        """Ids of the answers since there are numbers, and of those that were answers before."""
+        new = ["0", "A", "B", "C", "D", "E", "Unanswerable"]
+        old = COLORS + SHAPES + SIZES + TEXTURES + "left right top bottom above below Yes No".split() + DIGITS[1:]
+        return [self.word(w) for w in new], [self.word(w) for w in old]
+
     def save(self, folder: Path) -> None:
         (folder / "tokenizer.json").write_text(json.dumps(self.content, ensure_ascii=False, indent=1) + "\n")
