@@ -262,7 +262,15 @@ def variants(line: dict, letter: str, forms: bool):
 
 @torch.no_grad()
 def evaluate(
-    model: Model, dump: Dump, pictures: int, cells, system=False, suffix=True, start=0, letter=SUFFIX_LETTER, forms=False
+    model: Model,
+    dump: Dump,
+    pictures: int,
+    cells,
+    system=False,
+    suffix=True,
+    start=0,
+    letter=SUFFIX_LETTER,
+    forms=False,
 ):
     """Accuracy by cell and kind, and the share of raters that are content words of the question."""
     right, total = defaultdict(lambda: defaultdict(int)), defaultdict(lambda: defaultdict(int))

@@ -99,7 +99,15 @@ def oracle_2(args):
     """The decoder learns numbers, statements, what cannot be answered and options, on oracle tokens."""
     start, words = trained(args, Decoder(), "real-1"), Words()
     start.wake(*words.answers)
-    options = {"lr_muon": 0.006, "lr_adam": 1e-3, "suffix": (0.85, 0.85), "long_prefix": 0.5, "simple_until": 0.0}
+    options = {
+        "shares": language.EVERYTHING,
+        "scenes": 7,
+        "lr_muon": 0.006,
+        "lr_adam": 1e-3,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+    }
     language.train("oracle-2", args.work, 34 * args.pace, dump(args, "pictures-3"), words, start, seed=2, **options)
 
 
@@ -109,7 +117,9 @@ def real_2(args):
     tower = trained(args, vision.Tower(), "vision-3")
     features = vision.cache_features(tower, pictures, SEEN, args.work / "vision-3.npy")
     options = {
-        "weights": language.Weights(guide=0.8, hop=0.8),
+        "shares": language.EVERYTHING,
+        "scenes": 7,
+        "weights": language.Weights(guide=0.8, hop=0.8, count=1.0),
         "free_from": 0.8,
         "lr_muon": 0.006,
         "lr_adam": 1.2e-3,
@@ -120,7 +130,7 @@ def real_2(args):
         "all_share": 0.08,
     }
     start = trained(args, Decoder(), "oracle-2")
-    language.train("real-2", args.work, 42 * args.pace, pictures, Words(), start, features, seed=3, **options)
+    language.train("real-2", args.work, 40 * args.pace, pictures, Words(), start, features, seed=3, **options)
 
 
 def collect_log(args, target: Path) -> None:
@@ -141,11 +151,16 @@ def export_all(args):
     collect_log(args, args.out.parent / "training-log.csv")
 
 
-STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": vision_2,
+STAGES = {
+    "vision-1": vision_1,
+    "oracle": oracle,
+    "real-1": real_1,
+    "vision-2": vision_2,
     "vision-3": vision_3,
     "oracle-2": oracle_2,
     "real-2": real_2,
-    "export": export_all}
+    "export": export_all,
+}
 
 
 def main() -> None:

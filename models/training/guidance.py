@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from training.decoder import ANSWER, COMPARE, GATHER, LOOK
 from training.optim import Meter
-from training.oracle import HIDDEN, PLAIN_SHAPES, SHAPES as N_SHAPES
+from training.oracle import HIDDEN, PLAIN_SHAPES
+from training.oracle import SHAPES as N_SHAPES
 from training.questions import Packed, bits
 from training.tokenizer import COLORS, DIGITS, EOS, SHAPES, SIZES, TEXTURES, Words
 from training.world import BACKGROUND, MAX_OBJECTS
@@ -108,7 +109,8 @@ def guidance(view: View, weights: Weights, meter: Meter):
     loss = loss + weights.text * row_loss(attention, key[key >= 0])
 
     # Multiple choice. S3: an option looks at its letter; S4: at the last noun; S5: the last row picks the right option
-    # and finds its letter there. Without a picture, S3: the noun looks at the word of the context that says it.
+    # and finds its letter there. Without a picture, S2: what is said looks at whom it is said of; S3: the noun looks at
+    # the word of the context that says what is asked.
     chosen = packed.right >= 0
     if chosen.any():
         final = torch.where(both, packed.noun_own[..., 1], packed.noun_own[..., 0])[..., None].expand(-1, -1, 4)
@@ -123,6 +125,8 @@ def guidance(view: View, weights: Weights, meter: Meter):
         said = packed.source >= 0
         attention = view.look(COMPARE, 0, 2, packed.noun[said][:, 0])[:, view.text]
         loss = loss + weights.option * row_loss(attention, packed.source[said])
+        attention = view.look(LOOK, 0, 2, packed.said[packed.has_said])[:, view.text]
+        loss = loss + weights.option * row_loss(attention, packed.said_own[packed.has_said])
 
     # S3, head 3: counts. Every anchor that fits gets COUNT_ODDS of what <s> gets: n of them n times as much, so that
     # the odds of <s> tell n. Such attention needs no knowledge of n: the logits of a fit and of <s> are constants.

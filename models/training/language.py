@@ -13,6 +13,8 @@ from training.questions import Deck, Packed, choose_patches, read_questions
 from training.tokenizer import Words
 from training.world import Dump
 
+OPEN = {"short": 0.5, "long": 0.5}
+EVERYTHING = {"short": 0.24, "long": 0.27, "choice": 0.28, "vizwiz": 0.07, "text": 0.14}
 RARE = {"number": 3.0, "vnumber": 2.0}  # only half of the pictures bear them
 SIMPLE = ("exist", "color", "shape", "size", "texture", "pos")
 
@@ -47,7 +49,7 @@ def train(
     lr_muon=0.01,
     lr_adam=1e-3,
     seed=0,
-    scenes=7,
+    scenes=10,
     per_scene=11,
     suffix=(0.2, 0.5),
     save_every=5.0,
@@ -57,11 +59,12 @@ def train(
     cut_share=0.0,
     all_share=0.0,
     real_share=0.8,
+    shares=None,
 ) -> Decoder:
     """features: real visual tokens (N, 576, 128) f16 of the first N pictures, used in real_share of the batches.
 
     suffix: share of batches with the answer instruction at the start and at the end. free_from: progress from which
-    attention is no longer guided. cut_share, all_share: share of batches cut by own attention, and with all 576.
+    attention is no longer guided. shares: of the decks, see questions.Deck; none = open questions. cut_share, all_share: share of batches cut by own attention, and with all 576.
     """
     torch.manual_seed(seed)
     model, oracle, meter = Decoder(), Oracle(), Meter()
@@ -72,7 +75,7 @@ def train(
     random = np.random.default_rng(seed + 3000 + run.step + 100000 * run.team.rank)
     torch.manual_seed(seed + run.step + 100000 * run.team.rank)
     questions = read_questions(dump, words)
-    deck = Deck(questions)
+    deck = Deck(questions, shares or OPEN)
     weights = weights or Weights()
     kinds = len(questions.types)
     simple = np.array([kind in SIMPLE for kind in questions.types], float)

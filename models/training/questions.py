@@ -47,6 +47,7 @@ class Questions:
     letter: np.ndarray  # (N, Q, 4) rows of their letters
     right: np.ndarray  # index of the right option
     source: np.ndarray  # without a picture: the row of the context that says what is asked
+    said: np.ndarray  # (N, Q, 3, 2) without a picture: rows of what is said and of whom
 
 
 def with_surroundings(question: dict, line: dict, random: np.random.Generator) -> tuple[str, str]:
@@ -103,6 +104,7 @@ def read_questions(dump: Dump, words: Words) -> Questions:
         letter=array(-1, np.int8, 4),
         right=array(-1, np.int8),
         source=array(-1, np.int8),
+        said=array(-1, np.int8, 3, 2),
     )
     for i, line in enumerate(lines):
         for j, question in enumerate(line["questions"][:most]):
@@ -135,6 +137,8 @@ def read_questions(dump: Dump, words: Words) -> Questions:
                 name = question["phrases"][0]["text"]
                 said = question["options"][q.right[i, j]]["text"]
                 place = re.search(rf"The {name} is ({said})\.", text).start(1)
+                for k, match in enumerate(re.finditer(r"The (\w+)(?: number)? is (\w+)\.", text)):
+                    q.said[i, j, k] = rows[match.start(2)], rows[match.start(1)]
                 q.source[i, j], q.noun[i, j, 0] = rows[place], rows[question["phrases"][0]["noun"][0] + at]
                 continue
             for k, phrase in enumerate(question["phrases"][:2]):
@@ -170,9 +174,8 @@ def read_questions(dump: Dump, words: Words) -> Questions:
 class Deck:
     """Which questions go into one batch together: of like length, with one instruction."""
 
-    SHARES = {"short": 0.2, "long": 0.2, "choice": 0.4, "vizwiz": 0.1, "text": 0.1}
-
-    def __init__(self, questions: Questions):
+    def __init__(self, questions: Questions, shares: dict[str, float]):
+        """shares: of the batches, by deck."""
         self.questions = questions
         names = np.array(questions.types + [""])[questions.kind]  # "" where there is no question
         choice, text = np.char.startswith(names, "mc_"), names == "text"
@@ -185,9 +188,9 @@ class Deck:
             "text": text,
         }
         self.texts = np.argwhere(text)
-        present = [name for name in self.SHARES if self.fits[name].any()]
-        share = np.array([self.SHARES[name] for name in present])
-        self.present, self.share = present, share / share.sum()
+        self.present = [name for name in shares if self.fits[name].any()]
+        share = np.array([shares[name] for name in self.present])
+        self.share = share / share.sum()
 
     def draw(self, random: np.random.Generator, bare: float) -> tuple[str, str, int]:
         """The deck, the instruction, and how many questions a scene it should hold of every eleven."""
@@ -262,7 +265,10 @@ class Packed:
         self.has_option = torch.from_numpy(option >= 0)
         self.option, self.option_own = torch.from_numpy(base[..., None] + option), torch.from_numpy(option)
         self.letter_own, self.right = torch.from_numpy(take(questions.letter, -1)), torch.from_numpy(right)
-        self.source = torch.from_numpy(take(questions.source, -1))
+        self.source, said = torch.from_numpy(take(questions.source, -1)), take(questions.said, -1)
+        self.has_said = torch.from_numpy(said[..., 0] >= 0)
+        self.said = torch.from_numpy(base[..., None] + said[..., 0])
+        self.said_own = torch.from_numpy(said[..., 1])  # of whom, as a row within the question
         self.scene_of = torch.arange(batch)[:, None].expand(batch, count)
 
 

@@ -16,7 +16,14 @@ PATCH = 14
 
 
 def make_dump(
-    executable: list[str], folder: Path, seed: int, count: int, canvas: int, questions: int, numbers: int = 0, mc_percent: int = 8
+    executable: list[str],
+    folder: Path,
+    seed: int,
+    count: int,
+    canvas: int,
+    questions: int,
+    numbers: int = 0,
+    mc_percent: int = 8,
 ) -> Path:
     """Has the world draw a dump unless the folder already holds it whole."""
     mark = folder / "complete"
