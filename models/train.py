@@ -133,6 +133,30 @@ def real_2(args):
     language.train("real-2", args.work, 40 * args.pace, pictures, Words(), start, features, seed=3, **options)
 
 
+def real_3(args):
+    """A last polish of what real-2 had left behind: the leftmost and its like, and counts."""
+    pictures = dump(args, "pictures-3")
+    features = vision.cache_features(
+        trained(args, vision.Tower(), "vision-3"), pictures, SEEN, args.work / "vision-3.npy"
+    )
+    options = {
+        "shares": {"short": 0.36, "long": 0.3, "choice": 0.2, "vizwiz": 0.06, "text": 0.08},
+        "rare": language.RARE | {"extreme": 3.0, "count": 1.5},
+        "scenes": 7,
+        "weights": language.Weights(guide=0.8, hop=0.8, count=1.0, extreme=1.0),
+        "free_from": 0.6,
+        "lr_muon": 0.003,
+        "lr_adam": 6e-4,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+        "cut_share": 0.1,
+        "all_share": 0.12,
+    }
+    start = trained(args, Decoder(), "real-2")
+    language.train("real-3", args.work, 6.5 * args.pace, pictures, Words(), start, features, seed=4, **options)
+
+
 def collect_log(args, target: Path) -> None:
     """Every third line of the stages' logs, and their last ones, in one file."""
     with target.open("w", newline="") as out:
@@ -147,7 +171,7 @@ def collect_log(args, target: Path) -> None:
 
 
 def export_all(args):
-    export(args.out, trained(args, vision.Tower(), "vision-3"), trained(args, Decoder(), "real-2"), Words())
+    export(args.out, trained(args, vision.Tower(), "vision-3"), trained(args, Decoder(), "real-3"), Words())
     collect_log(args, args.out.parent / "training-log.csv")
 
 
@@ -159,6 +183,7 @@ STAGES = {
     "vision-3": vision_3,
     "oracle-2": oracle_2,
     "real-2": real_2,
+    "real-3": real_3,
     "export": export_all,
 }
 

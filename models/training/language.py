@@ -60,11 +60,13 @@ def train(
     all_share=0.0,
     real_share=0.8,
     shares=None,
+    rare=None,
 ) -> Decoder:
     """features: real visual tokens (N, 576, 128) f16 of the first N pictures, used in real_share of the batches.
 
     suffix: share of batches with the answer instruction at the start and at the end. free_from: progress from which
-    attention is no longer guided. shares: of the decks, see questions.Deck; none = open questions. cut_share, all_share: share of batches cut by own attention, and with all 576.
+    attention is no longer guided. shares: of the decks, see questions.Deck; none = open questions.
+    rare: factors of the types' weights. cut_share, all_share: share of batches cut by own attention, and with all 576.
     """
     torch.manual_seed(seed)
     model, oracle, meter = Decoder(), Oracle(), Meter()
@@ -80,7 +82,7 @@ def train(
     kinds = len(questions.types)
     simple = np.array([kind in SIMPLE for kind in questions.types], float)
     mastery = np.zeros(kinds)  # running accuracy by type
-    rarity = np.array([RARE.get(kind, 1.0) for kind in questions.types])
+    rarity = np.array([(rare or RARE).get(kind, 1.0) for kind in questions.types])
     prefixes, text_prefixes = (
         [torch.tensor(prefix) for prefix in both] for both in (words.prefixes, words.text_prefixes)
     )
