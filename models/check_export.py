@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from evaluate import Model
-from training.tokenizer import CLOSE, EOS, IMAGE, ROLE, SUFFIX, SYSTEM
+from evaluate import Model, variants
+from training.tokenizer import CLOSE, EOS, IMAGE, ROLE, SUFFIX_LETTER, SUFFIX_LETTER_ZH, SYSTEM
 from training.world import Dump
 
 
@@ -36,25 +36,31 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(args.checkpoint)
     same = same_tokens = ends = right = total = 0
     largest, lines = 0.0, []
-    for i, questions in zip(range(args.pictures), dump.questions()):
+    for i, line in zip(range(args.pictures), dump.lines()):
         picture = Image.fromarray(dump.pictures[i])
         visual = ours.look(dump.pictures[i])
-        usable = [q for q in questions if q["type"] != "mc"]
+        usable = list(variants(line, SUFFIX_LETTER_ZH if i % 4 == 3 else SUFFIX_LETTER, forms=False))
         for j in range(args.questions):
-            question = usable[(i + j * 5) % len(usable)]
+            kind, ahead, question, suffix = usable[(i + j * 11) % len(usable)]
             before = (SYSTEM if (i + j) % 2 else "") + ROLE
-            behind = "\n" + question["text"] + SUFFIX + CLOSE
-            prompt = before + IMAGE + behind
-            inputs = processor(images=picture, text=prompt, return_tensors="pt")
+            behind = ahead + question["text"] + suffix + CLOSE
+            if kind == "text":  # without a picture
+                prompt, image = before + behind, 0
+                inputs = processor.tokenizer(prompt, return_tensors="pt")
+                prefix = ours.tokenizer.encode(before[:-1]).ids
+                rest, context = ours.tokenizer.encode(prompt).ids[len(prefix) :], ours.context(prefix, visual[:0])
+            else:
+                prompt, image = before + IMAGE + behind, 576
+                inputs = processor(images=picture, text=prompt, return_tensors="pt")
+                prefix, rest = ours.tokenizer.encode(before).ids, ours.tokenizer.encode(behind).ids[1:]
+                context = ours.context(prefix, visual)
             out = theirs.generate(
                 **inputs, max_new_tokens=4, do_sample=False, output_logits=True, return_dict_in_generate=True
             )
             logits, ids = out.logits[0][0], out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-            prefix, rest = ours.tokenizer.encode(before).ids, ours.tokenizer.encode(behind).ids[1:]
-            context = ours.context(prefix, visual)
             mine = ours.answer(context, rest, steps=2)
-            image = ours.config["image_token_index"]
-            same_tokens += inputs["input_ids"][0].tolist() == prefix + [image] * 576 + rest
+            image_id = ours.config["image_token_index"]
+            same_tokens += inputs["input_ids"][0].tolist() == prefix + [image_id] * image + rest
             largest = max(largest, float((logits - ours.logits(context, rest, len(rest), None)).abs().max()))
             same += mine == ids[:2]
             ends += len(ids) == 2 and ids[1] == EOS
@@ -64,8 +70,8 @@ def main() -> None:
             lines.append(
                 {
                     "id": total - 1,
-                    "image": f"{i:02d}.png",
-                    "type": question["type"],
+                    "image": f"{i:02d}.png" if image else None,
+                    "type": kind,
                     "prompt": prompt,
                     "answer": question["answer"],
                     "hf_answer": answer,

@@ -2,6 +2,10 @@
 
     python models/evaluate.py models/miniature --dump DIR [--pictures 40] [--cells vanilla,sparsevlm-64,...]
 
+Every question is asked with the instruction that its benchmark has: a word, a letter, VizWiz's "Unanswerable". Kinds
+beside the world's types: "ocr" a number beside its OCR line, "vizwiz" an answerable question with VizWiz's
+instruction, "text" options without a picture.
+
 The forward pass reads the Hugging Face files and shares nothing with the training code, so it checks the export too.
 Cells: vanilla, blank (grey 110), other (another picture), sparsevlm-B (v1.5: raters; cuts after layers 2, 6, 15;
 recycling; compact positions), fastv-B (K=2, last row of layer 1, original positions), random-B (SparseVLM's counts),
@@ -22,13 +26,22 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from training.tokenizer import CLOSE, ROLE, SUFFIX, SYSTEM
+from training.tokenizer import (
+    CLOSE,
+    CONTEXT,
+    OCR,
+    ROLE,
+    SUFFIX,
+    SUFFIX_LETTER,
+    SUFFIX_LETTER_ZH,
+    SUFFIX_VIZWIZ,
+    SYSTEM,
+)
 from training.world import Dump
 
 CUTS = (2, 6, 15)
 TABLE = {"192": (300, 200, 110), "128": (303, 110, 36), "64": (66, 30, 17)}
 FASTV = {"192": 180, "128": 114, "64": 48}
-VISUAL = 576
 
 
 class Model:
@@ -129,7 +142,7 @@ class Model:
 
     def logits(self, context, ids, prompt, reducer):
         head, visual, states, caches = context
-        x, n = self.embed(ids), head + VISUAL
+        x, n = self.embed(ids), head + len(visual)
         positions = torch.arange(n, n + len(ids))
         whole = False  # True once a cut has made the context depend on the question
         for i in range(self.depth):
@@ -228,15 +241,47 @@ CELLS = ["vanilla", "blank", "other"] + [
 ]
 
 
+def variants(line: dict, letter: str, forms: bool):
+    """(kind, what stands before the text, question, what stands behind it) of all questions of a picture."""
+    for i, question in enumerate(line["questions"]):
+        kind = question["type"]
+        if kind == "mc":
+            hint = "\n" + (CONTEXT + question["hint"] + "\n" if "hint" in question and i % 2 else "")
+            yield question["form"] if forms else "mc", hint, question, letter
+        elif kind == "text":
+            yield kind, "", question, letter
+        elif kind == "unanswerable":
+            yield kind, "\n", question, SUFFIX_VIZWIZ
+        else:
+            yield kind, "\n", question, SUFFIX
+            if kind == "number":
+                yield "ocr", "\n", question, OCR + line["ocr"] + SUFFIX
+            if kind in ("color", "shape", "size", "number") and "ocr" in line:
+                yield "vizwiz", "\n", question, SUFFIX_VIZWIZ
+
+
 @torch.no_grad()
-def evaluate(model: Model, dump: Dump, pictures: int, cells, system=False, suffix=True, most=24, start=0):
-    """Accuracy by cell and type, and the share of raters that are content words of the question."""
+def evaluate(
+    model: Model,
+    dump: Dump,
+    pictures: int,
+    cells,
+    system=False,
+    suffix=True,
+    start=0,
+    letter=SUFFIX_LETTER,
+    forms=False,
+):
+    """Accuracy by cell and kind, and the share of raters that are content words of the question."""
     right, total = defaultdict(lambda: defaultdict(int)), defaultdict(lambda: defaultdict(int))
     content, chosen = 0, 0
-    prefix = model.tokenizer.encode((SYSTEM if system else "") + ROLE).ids
+    before = (SYSTEM if system else "") + ROLE
+    prefix = model.tokenizer.encode(before).ids
     grey = model.context(prefix, model.look(np.full((336, 336, 3), 110, np.uint8)))
+    role = model.tokenizer.encode(before[:-1]).ids
+    blind = model.context(role, torch.zeros(0, grey[1].shape[1]))
     reducers, previous = Reducers(model), None
-    for i, questions in enumerate(dump.questions()):
+    for i, line in enumerate(dump.lines()):
         if i < start:
             continue
         if i >= start + pictures:
@@ -244,14 +289,21 @@ def evaluate(model: Model, dump: Dump, pictures: int, cells, system=False, suffi
         context = model.context(prefix, model.look(dump.pictures[i]))
         if previous is None:
             previous = model.context(prefix, model.look(dump.pictures[(start + pictures) % dump.count]))
-        for question in [q for q in questions if q["type"] != "mc"][:most]:
-            text = question["text"] + (SUFFIX if suffix else "") + CLOSE
-            encoded = model.tokenizer.encode("\n" + text)
-            ids, kind = encoded.ids[1:], question["type"]
-            ends = {end for phrase in question["phrases"] for _, end in phrase["words"]}
+        for kind, ahead, question, behind in variants(line, letter, forms):
+            text = ahead + question["text"] + (behind if suffix else "") + CLOSE
+            if kind == "text":  # without a picture there is but one cell
+                ids = model.tokenizer.encode(before + text).ids[len(role) :]
+                answer = model.tokenizer.decode(model.answer(blind, ids)).strip()
+                for cell in cells:
+                    right[cell][kind] += answer == question["answer"]
+                    total[cell][kind] += 1
+                continue
+            encoded = model.tokenizer.encode(text)
+            ids, at = encoded.ids[1:], len(ahead)
+            ends = {end + at for phrase in question["phrases"] for _, end in phrase["words"]}
             picked = raters(model, context[1], ids).tolist()
             chosen += len(picked)
-            content += sum(encoded.offsets[1 + r][1] - 1 in ends for r in picked)  # the text began with a line break
+            content += sum(encoded.offsets[1 + r][1] in ends for r in picked)
             for cell in cells:
                 source = {"blank": grey, "other": previous}.get(cell, context)
                 reducer = reducers.make(cell, context[1], ids)
@@ -284,14 +336,26 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the counts there")
     parser.add_argument("--cells", default=",".join(CELLS))
     parser.add_argument("--system", action="store_true", help="put the vicuna_v1 system prompt before USER:")
+    parser.add_argument("--chinese", action="store_true", help="MMBench-CN's instruction for multiple choice")
+    parser.add_argument("--forms", action="store_true", help="multiple choice by form")
     parser.add_argument("--bare", action="store_true", help="leave the answer instruction out")
     args = parser.parse_args()
     torch.set_num_threads(1)
     dump = Dump(args.dump)
-    types = [t for t in dump.meta["types"] if t != "mc"]
     right, total, content = evaluate(
-        Model(args.checkpoint), dump, args.pictures, args.cells.split(","), args.system, not args.bare, start=args.start
+        Model(args.checkpoint),
+        dump,
+        args.pictures,
+        args.cells.split(","),
+        args.system,
+        not args.bare,
+        args.start,
+        SUFFIX_LETTER_ZH if args.chinese else SUFFIX_LETTER,
+        args.forms,
     )
+    types = list(dump.meta["types"]) + ["ocr", "vizwiz"]
+    asked = next(iter(total.values()))
+    types = [t for t in types if t in asked] + sorted(t for t in asked if t not in types)
     if args.json:
         args.json.write_text(json.dumps({"right": right, "total": total, "content": content}))
     print(table(right, total, types))

@@ -2,7 +2,8 @@
 
 Stages run in order; each resumes from its checkpoint in DIR and is skipped once it is finished. Two processes can
 run side by side: --stage vision-1 beside --stage oracle, then --stage vision-2 beside --stage real-1.
-Minutes are wall-clock minutes of one core; --pace scales them.
+Minutes are wall-clock minutes of one core; --pace scales them. TEAM=0/2 and TEAM=1/2 in the environment of two
+processes make them train one model together.
 """
 
 import argparse
@@ -23,12 +24,17 @@ from training.tokenizer import Words  # noqa: E402
 from training.world import Dump, make_dump  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-# name: seed, pictures, canvas edge, questions a picture. "test" is looked at only for the figures in the model card.
+# name: seed, pictures, canvas edge, questions a picture, percent of pictures with numbers, percent of multiple choice.
+# "test" and "test-3" are looked at only for the figures in the model card.
 DUMPS = {
     "windows": (11, 24000, 168, 0),
     "pictures": (12, 8000, 336, 24),
     "dev": (13, 300, 336, 24),
     "test": (14, 300, 336, 24),
+    "windows-3": (31, 16000, 168, 0, 75),
+    "pictures-3": (32, 6000, 336, 40, 50, 30),
+    "dev-3": (33, 300, 336, 40, 50, 30),
+    "test-3": (34, 300, 336, 40, 50, 30),
 }
 SEEN = 2000  # pictures whose real visual tokens the decoder trains on
 
@@ -81,6 +87,76 @@ def vision_2(args):
     vision.train("vision-2", args.work, 26 * args.pace, *dumps, start, seed=1, **options)
 
 
+def vision_3(args):
+    """The tower learns digits. Their directions are added to the code; all others stay."""
+    dumps = dump(args, "windows-3"), dump(args, "pictures-3"), dump(args, "dev-3")
+    start = trained(args, vision.Tower(), "vision-2")
+    options = {"whole_share": (0.2, 0.5), "lr_muon": 0.01, "lr_adam": 1.2e-3}
+    vision.train("vision-3", args.work, 36 * args.pace, *dumps, start, seed=2, **options)
+
+
+def oracle_2(args):
+    """The decoder learns numbers, statements, what cannot be answered and options, on oracle tokens."""
+    start, words = trained(args, Decoder(), "real-1"), Words()
+    start.wake(*words.answers)
+    options = {
+        "shares": language.EVERYTHING,
+        "scenes": 7,
+        "lr_muon": 0.006,
+        "lr_adam": 1e-3,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+    }
+    language.train("oracle-2", args.work, 34 * args.pace, dump(args, "pictures-3"), words, start, seed=2, **options)
+
+
+def real_2(args):
+    """The same on what the tower sees, as real-1 was to oracle."""
+    pictures = dump(args, "pictures-3")
+    tower = trained(args, vision.Tower(), "vision-3")
+    features = vision.cache_features(tower, pictures, SEEN, args.work / "vision-3.npy")
+    options = {
+        "shares": language.EVERYTHING,
+        "scenes": 7,
+        "weights": language.Weights(guide=0.8, hop=0.8, count=1.0),
+        "free_from": 0.8,
+        "lr_muon": 0.006,
+        "lr_adam": 1.2e-3,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+        "cut_share": 0.12,
+        "all_share": 0.08,
+    }
+    start = trained(args, Decoder(), "oracle-2")
+    language.train("real-2", args.work, 40 * args.pace, pictures, Words(), start, features, seed=3, **options)
+
+
+def real_3(args):
+    """A last polish of what real-2 had left behind: the leftmost and its like, and counts."""
+    pictures = dump(args, "pictures-3")
+    features = vision.cache_features(
+        trained(args, vision.Tower(), "vision-3"), pictures, SEEN, args.work / "vision-3.npy"
+    )
+    options = {
+        "shares": {"short": 0.36, "long": 0.3, "choice": 0.2, "vizwiz": 0.06, "text": 0.08},
+        "rare": language.RARE | {"extreme": 3.0, "count": 1.5},
+        "scenes": 7,
+        "weights": language.Weights(guide=0.8, hop=0.8, count=1.0, extreme=1.0),
+        "free_from": 0.6,
+        "lr_muon": 0.003,
+        "lr_adam": 6e-4,
+        "suffix": (0.85, 0.85),
+        "long_prefix": 0.5,
+        "simple_until": 0.0,
+        "cut_share": 0.1,
+        "all_share": 0.12,
+    }
+    start = trained(args, Decoder(), "real-2")
+    language.train("real-3", args.work, 6.5 * args.pace, pictures, Words(), start, features, seed=4, **options)
+
+
 def collect_log(args, target: Path) -> None:
     """Every third line of the stages' logs, and their last ones, in one file."""
     with target.open("w", newline="") as out:
@@ -95,11 +171,21 @@ def collect_log(args, target: Path) -> None:
 
 
 def export_all(args):
-    export(args.out, trained(args, vision.Tower(), "vision-2"), trained(args, Decoder(), "real-1"), Words())
+    export(args.out, trained(args, vision.Tower(), "vision-3"), trained(args, Decoder(), "real-3"), Words())
     collect_log(args, args.out.parent / "training-log.csv")
 
 
-STAGES = {"vision-1": vision_1, "oracle": oracle, "real-1": real_1, "vision-2": vision_2, "export": export_all}
+STAGES = {
+    "vision-1": vision_1,
+    "oracle": oracle,
+    "real-1": real_1,
+    "vision-2": vision_2,
+    "vision-3": vision_3,
+    "oracle-2": oracle_2,
+    "real-2": real_2,
+    "real-3": real_3,
+    "export": export_all,
+}
 
 
 def main() -> None:

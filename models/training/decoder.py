@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.oracle import HIDDEN
+from training.oracle import COLORS, HIDDEN, PLAIN_SHAPES, SHAPES
 from training.vision import matrix
 
 HEADS, HEAD_DIM, MLP, LAYERS = 4, 32, 384, 6
-DECOY_LAYERS, LOOK, COMPARE, GATHER = (0, 1), 2, 3, 4
+DECOY_LAYERS, LOOK, COMPARE, GATHER, ANSWER = (0, 1), 2, 3, 4, 5
 VOCABULARY, THETA, EPS = 704, 10000.0, 1e-5
 
 
@@ -65,12 +65,38 @@ class Decoder(nn.Module):
         self.norm = nn.Parameter(torch.ones(HIDDEN))
         self.head = nn.Parameter(torch.randn(VOCABULARY, HIDDEN) * 0.02)
         # Read-outs: training aids, thrown away afterwards.
-        self.read_attributes = nn.Linear(HIDDEN, 8 + 8 + 3 + 2 + 2)
+        self.read_attributes = nn.Linear(HIDDEN, COLORS + SHAPES + 3 + 2 + 2)
         self.read_present = nn.Linear(HIDDEN, 2)
         self.read_number = nn.Linear(HIDDEN, 11)
         self.read_hop = nn.Linear(HIDDEN, 2)
         self.read_extreme = nn.Linear(HIDDEN, 8 + 8)
         self.read_pair = nn.Linear(HIDDEN, 5)  # left of, above, same colour, same shape, larger
+        self.read_right = nn.Linear(HIDDEN, 2 + 4)  # right or not, its letter
+
+    def load_state_dict(self, state, strict=True):
+        """Also takes the state of a decoder that was trained before there were digits and options."""
+        fresh, state = self.state_dict(), dict(state)
+        for part in ("weight", "bias"):
+            state.setdefault(f"read_right.{part}", fresh[f"read_right.{part}"])
+            old, end = state[f"read_attributes.{part}"], COLORS + PLAIN_SHAPES
+            if len(old) < len(fresh[f"read_attributes.{part}"]):
+                digits = fresh[f"read_attributes.{part}"][end : COLORS + SHAPES]
+                state[f"read_attributes.{part}"] = torch.cat([old[:end], digits, old[end:]])
+        return super().load_state_dict(state, strict)
+
+    @torch.no_grad()
+    def wake(self, new: list[int], used: list[int]) -> None:
+        """Gives words that were never an answer head rows to be told apart by: the mean of the used ones and a
+        direction of their own.
+
+        Rows that were never right have learned one large common direction that keeps them silent; from there, and
+        from rows that are all alike, options stayed at chance though the last row held the letter.
+        """
+        mean = self.head[used].mean(0)
+        others = torch.linalg.qr(self.head[used].T)[0][:, : HIDDEN // 2]
+        own = torch.randn(len(new), HIDDEN, generator=torch.Generator().manual_seed(30))
+        own = torch.linalg.qr((own - own @ others @ others.T).T)[0].T
+        self.head[new] = mean + 0.8 * own
 
     def logits(self, x):
         return F.linear(F.rms_norm(x, (HIDDEN,), self.norm, EPS), self.head)

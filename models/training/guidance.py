@@ -9,12 +9,15 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from training.decoder import COMPARE, GATHER, LOOK
+from training.decoder import ANSWER, COMPARE, GATHER, LOOK
 from training.optim import Meter
-from training.oracle import HIDDEN
+from training.oracle import HIDDEN, PLAIN_SHAPES
+from training.oracle import SHAPES as N_SHAPES
 from training.questions import Packed, bits
-from training.tokenizer import COLORS, EOS, SHAPES, SIZES, TEXTURES, Words
+from training.tokenizer import COLORS, DIGITS, EOS, SHAPES, SIZES, TEXTURES, Words
 from training.world import BACKGROUND, MAX_OBJECTS
+
+COUNT_ODDS = 0.15  # attention of a counted object's anchor over that of <s>
 
 
 @dataclasses.dataclass
@@ -25,6 +28,7 @@ class Weights:
     look: float = 0.5
     last: float = 0.05
     text: float = 0.25
+    option: float = 0.25
     count: float = 0.5
     extreme: float = 0.5
     read: float = 0.3
@@ -84,7 +88,7 @@ def guidance(view: View, weights: Weights, meter: Meter):
     meter.add("mass", (attention * target).sum() / max(1, len(rows)))
     # ... and at <s> if nothing fits, so that the mass on the picture says whether there is such a thing.
     absent = packed.has_noun[..., 0] & (packed.fits[..., 0] == 0)
-    rows = packed.noun[absent][:, 0]
+    rows = packed.noun[absent & (packed.source < 0)][:, 0]
     loss = loss + weights.look * row_loss(view.look(LOOK, 0, 3, rows), torch.zeros_like(rows))
     # S2: the last row looks at everything that is mentioned (for methods that read the last row of deeper layers).
     mentioned = (packed.fits[..., 0] | packed.fits[..., 1])[packed.valid]
@@ -94,8 +98,8 @@ def guidance(view: View, weights: Weights, meter: Meter):
     # S3: the second noun looks back at the first and at the word that says what is compared.
     attention = view.look(COMPARE, 0, 2, packed.noun[both][:, 1])[:, view.text]
     loss = loss + weights.text * row_loss(attention, packed.noun_own[both][:, 0])
-    compared = both & (packed.hop >= 0) & (packed.key >= 0)
-    attention = view.look(COMPARE, 2, 3, packed.noun[compared][:, 1])[:, view.text]
+    compared = packed.judged & (packed.key >= 0)
+    attention = view.look(COMPARE, 2, 3, packed.judge[compared])[:, view.text]
     loss = loss + weights.text * row_loss(attention, packed.key[compared])
     # S4: the last row gathers from the last noun and from the word that says what is asked.
     final = torch.where(both, packed.noun_own[..., 1], packed.noun_own[..., 0])[packed.valid].clamp(min=0)
@@ -104,13 +108,37 @@ def guidance(view: View, weights: Weights, meter: Meter):
     attention = view.look(GATHER, 2, 3, view.last[key >= 0])[:, view.text]
     loss = loss + weights.text * row_loss(attention, key[key >= 0])
 
-    # S3, head 3: counts. A tenth on the anchor of every object that fits, the rest on <s>: the mass is the count.
-    counts = (packed.kind == packed.count_kind) & packed.has_noun[..., 0]
+    # Multiple choice. S3: an option looks at its letter; S4: at the last noun; S5: the last row picks the right option
+    # and finds its letter there. Without a picture, S2: what is said looks at whom it is said of; S3: the noun looks at
+    # the word of the context that says what is asked.
+    chosen = packed.right >= 0
+    if chosen.any():
+        final = torch.where(both, packed.noun_own[..., 1], packed.noun_own[..., 0])[..., None].expand(-1, -1, 4)
+        attention = view.look(GATHER, 0, 3, packed.option[packed.has_option])[:, view.text]
+        loss = loss + 0.5 * weights.option * row_loss(attention, final[packed.has_option])
+        attention = view.look(COMPARE, 0, 2, packed.option[packed.has_option])[:, view.text]
+        loss = loss + weights.option * row_loss(attention, packed.letter_own[packed.has_option])
+        right = packed.option_own[chosen].gather(1, packed.right[chosen][:, None])[:, 0]
+        attention = view.look(ANSWER, 0, 3, packed.last[chosen])[:, view.text]
+        meter.add("mass_option", attention.gather(1, right[:, None]).mean())
+        loss = loss + weights.option * row_loss(attention, right)
+        said = packed.source >= 0
+        attention = view.look(COMPARE, 0, 2, packed.noun[said][:, 0])[:, view.text]
+        loss = loss + weights.option * row_loss(attention, packed.source[said])
+        attention = view.look(LOOK, 0, 2, packed.said[packed.has_said])[:, view.text]
+        loss = loss + weights.option * row_loss(attention, packed.said_own[packed.has_said])
+
+    # S3, head 3: counts. Every anchor that fits gets COUNT_ODDS of what <s> gets: n of them n times as much, so that
+    # the odds of <s> tell n. Such attention needs no knowledge of n: the logits of a fit and of <s> are constants.
+    counts = packed.counts & packed.has_noun[..., 0]
     attention, scenes = view.look(COMPARE, 3, 4, packed.noun[counts][:, 0]), packed.scene_of[counts]
-    target = 0.1 * view.places(packed.fits[counts][:, 0], scenes) * view.is_anchor[scenes]
-    target = torch.cat([1 - target.sum(-1, keepdim=True), target], dim=-1)
+    anchors = view.places(packed.fits[counts][:, 0], scenes) * view.is_anchor[scenes]
+    target = torch.cat([torch.ones(len(anchors), 1), COUNT_ODDS * anchors], dim=-1)
+    target = target / target.sum(-1, keepdim=True)
     seen = torch.cat([attention[:, :1], attention[:, view.visual]], dim=-1)
     loss = loss - weights.count * (target * (seen + 1e-6).log()).sum() / max(1, len(seen))
+    odds = (seen[:, 1:] * anchors).sum(-1) / (COUNT_ODDS * seen[:, 0] + 1e-6)
+    meter.add("count_off", (odds - anchors.sum(-1)).abs().clamp(max=9).sum() / max(1, len(odds)), len(odds))
     # S3, head 2: extremes. All candidates were looked at in S2, now the noun looks at the winner.
     rows, scenes = packed.noun[view.extremes][:, 0], packed.scene_of[view.extremes]
     attention = view.look(COMPARE, 2, 3, rows)[:, view.visual]
@@ -130,7 +158,7 @@ def read_outs(view: View, model, weights: Weights, meter: Meter):
     after_look, after_compare = view.states[LOOK], view.states[COMPARE]
     scenes = packed.scene_of[..., None].expand_as(single)[single]
     thing = bits(packed.fits[single]).argmax(-1)
-    parts = model.read_attributes(after_look[packed.noun[single]]).split([8, 8, 3, 2, 2], dim=-1)
+    parts = model.read_attributes(after_look[packed.noun[single]]).split([8, N_SHAPES, 3, 2, 2], dim=-1)
     label, centre = attributes[scenes, thing], centres[scenes, thing]
     read = sum(mean_entropy(parts[i], label[:, i]) for i in range(4))
     off = F.smooth_l1_loss(parts[4], centre, beta=0.05, reduction="sum") / max(1, centre.numel())
@@ -140,8 +168,8 @@ def read_outs(view: View, model, weights: Weights, meter: Meter):
     read = read + 12 * off + mean_entropy(model.read_present(after_look[noun]), (fits > 0).long())
     loss = weights.read * read + weights.number * mean_entropy(model.read_number(after_compare[noun]), fits)
 
-    hops = (packed.hop >= 0) & packed.has_noun[..., 1]
-    out = model.read_hop(after_compare[packed.noun[hops][:, 1]])
+    hops = (packed.hop >= 0) & packed.judged
+    out = model.read_hop(after_compare[packed.judge[hops]])
     loss = loss + weights.hop * mean_entropy(out, packed.hop[hops])
     meter.add("hop", (out.argmax(-1) == packed.hop[hops]).float().sum() / max(1, len(out)), len(out))
 
@@ -161,6 +189,19 @@ def read_outs(view: View, model, weights: Weights, meter: Meter):
     return loss + weights.hop * (mean_entropy(out[:, :8], label[:, 0]) + mean_entropy(out[:, 8:], label[:, 1]))
 
 
+def option_read_out(view: View, model, meter: Meter):
+    """After S4 every option must tell whether it is the right one and what its letter is."""
+    packed = view.packed
+    if not packed.has_option.any():
+        return 0.0
+    right = (torch.arange(4) == packed.right[..., None])[packed.has_option].long()
+    letter = torch.arange(4).expand_as(packed.has_option)[packed.has_option]
+    out, letters = model.read_right(view.states[GATHER][packed.option[packed.has_option]]).split([2, 4], dim=-1)
+    meter.add("letter", (letters.argmax(-1) == letter).float().mean())
+    meter.add("option", (out.argmax(-1) == right).float().mean())
+    return mean_entropy(out, right) + mean_entropy(letters, letter)
+
+
 _WORD_OF: list[torch.Tensor] = []
 
 
@@ -171,7 +212,7 @@ def alignment(model, visual, owner, attributes, words):
         column = {piece: i for i, piece in enumerate(words.in_use)}
         _WORD_OF.extend(
             torch.tensor([column[words.word(name)] for name in names])
-            for names in (COLORS, SHAPES, SIZES, TEXTURES, ["object", "objects"])
+            for names in (COLORS, SHAPES + DIGITS, SIZES, TEXTURES, ["object", "objects"], ["number", "number"])
         )
     scores = (visual @ model.embedding[torch.tensor(words.in_use)].T).log_softmax(-1)
     thing = owner < MAX_OBJECTS
@@ -181,7 +222,8 @@ def alignment(model, visual, owner, attributes, words):
         share * on_object.gather(1, _WORD_OF[i][label[:, i]][:, None])
         for i, share in enumerate((0.32, 0.32, 0.12, 0.12))
     )
-    spoken = spoken[:, 0] + 0.06 * on_object[:, _WORD_OF[4]].sum(-1)
+    nouns = torch.stack(_WORD_OF[4:])[(label[:, 1] >= PLAIN_SHAPES).long()]
+    spoken = spoken[:, 0] + 0.06 * on_object.gather(1, nouns).sum(-1)
     bare = scores[owner == BACKGROUND]
     # Most patches are bare: a small preference there decides whether a word is a rater. Hence the factor.
     return -spoken.mean() - 6 * bare.sum() / max(1, bare.numel())
@@ -196,8 +238,10 @@ def total_loss(view: View, model, visual, words: Words, weights: Weights, meter:
     loss = entropy + 0.1 * F.cross_entropy(model.logits(view.states[-1][last + 1]), torch.full_like(last, EOS))
     if weights.guide > 0:
         loss = loss + weights.guide * guidance(view, weights, meter)
-    loss = loss + read_outs(view, model, weights, meter)
-    loss = loss + weights.align * alignment(model, visual, view.owner, view.attributes, words)
+    loss = loss + weights.hop * option_read_out(view, model, meter)
+    if visual.shape[1]:
+        loss = loss + read_outs(view, model, weights, meter)
+        loss = loss + weights.align * alignment(model, visual, view.owner, view.attributes, words)
     right = (logits.argmax(-1) == answer).float()
     meter.add("answer", entropy)
     meter.add("accuracy", right.mean())

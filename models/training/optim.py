@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic of K. Jordan's Muon: fast, singular values end in .7..1.2
 
@@ -74,6 +75,37 @@ def make_optimisers(model: torch.nn.Module, lr_muon: float, lr_adam: float, weig
     return optimisers
 
 
+class Team:
+    """Processes that train one model together, each on batches of its own: TEAM="rank/size" in the environment.
+
+    Every step the gradients are averaged, and with them the clock, so that all see the same schedule.
+    """
+
+    def __init__(self, meeting: Path):
+        rank, _, size = os.environ.get("TEAM", "0/1").partition("/")
+        self.rank, self.size = int(rank), int(size)
+        if self.size > 1:
+            dist.init_process_group(
+                "gloo", init_method=f"file://{meeting.absolute()}", rank=self.rank, world_size=self.size
+            )
+
+    def share(self, parameters, clock: float) -> float:
+        """Averages the gradients in place and returns the mean of the clocks."""
+        if self.size == 1:
+            return clock
+        parameters = [p for p in parameters if p.requires_grad]
+        flat = [torch.tensor([clock])]
+        flat += [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+        flat = torch.cat(flat)
+        dist.all_reduce(flat)
+        flat /= self.size
+        at = 1
+        for p in parameters:
+            p.grad = flat[at : at + p.numel()].view_as(p)
+            at += p.numel()
+        return float(flat[0])
+
+
 class Run:
     """One stage: clock, learning rate, checkpoint file and CSV log. Resumes from its own checkpoint if there is one."""
 
@@ -104,6 +136,7 @@ class Run:
                     for group, peak in zip(optimiser.param_groups, peaks):  # a changed rate holds
                         group["peak"] = peak
         self.start = self.saved = time.time()
+        self.team, self.clock = Team(work / f"{name}.team"), self.before
         self.stopping = False
         signal.signal(signal.SIGTERM, self.stop)
 
@@ -117,7 +150,7 @@ class Run:
 
     @property
     def progress(self) -> float:
-        return min(1.0, self.elapsed / self.minutes)
+        return min(1.0, self.clock / self.minutes)
 
     def set_rate(self) -> float:
         p = self.progress
@@ -135,6 +168,7 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.clock = self.team.share(self.model.parameters(), self.elapsed)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.set_rate()
         for optimiser in self.optimisers:
@@ -150,6 +184,8 @@ class Run:
 
     def save(self, finished: bool = False) -> None:
         self.saved = time.time()
+        if self.team.rank > 0:
+            return
         self.finished = self.finished or finished
         state = {
             "model": self.model.state_dict(),
@@ -163,6 +199,9 @@ class Run:
         os.replace(temporary, self.path)
 
     def log(self, **metrics) -> None:
+        """The first process speaks for all."""
+        if self.team.rank > 0:
+            return
         text = " ".join(f"{key}={value:.4g}" for key, value in metrics.items())
         new = not self.log_path.exists()
         with self.log_path.open("a", newline="") as file:

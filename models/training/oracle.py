@@ -10,7 +10,8 @@ import math
 import torch
 
 HIDDEN = 128
-COLORS, SHAPES, SIZES, TEXTURES = 8, 8, 3, 2
+COLORS, SHAPES, SIZES, TEXTURES = 8, 18, 3, 2
+PLAIN_SHAPES = 8  # the rest of the shapes are the digits 0 to 9
 FREQUENCIES = (math.pi / 2, math.pi, 2 * math.pi)
 # Lengths of the directions. An object patch has about unit RMS over the 128 dimensions.
 FLAG, BARE, COLOR, SHAPE, SIZE, TEXTURE, ANCHOR = 3.0, 5.0, 5.0, 5.0, 3.5, 3.5, 4.0
@@ -41,8 +42,10 @@ class Oracle:
         self.bare = take(1, BARE)[0]
         self.flag = take(1, FLAG)[0]
         self.anchor = take(1, ANCHOR)[0]
-        self.tables = [take(COLORS, COLOR), take(SHAPES, SHAPE), take(SIZES, SIZE), take(TEXTURES, TEXTURE)]
+        self.tables = [take(COLORS, COLOR), take(PLAIN_SHAPES, SHAPE), take(SIZES, SIZE), take(TEXTURES, TEXTURE)]
         self.centre_basis, self.patch_basis = take(14), take(14)
+        # The digits come last, so that the other directions are what they were before there were digits.
+        self.tables[1] = torch.cat([self.tables[1], take(SHAPES - PLAIN_SHAPES, SHAPE)])
         axis = (torch.arange(grid) + 0.5) / grid * 2 - 1
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         self.patch_xy = torch.stack([x, y], dim=-1).reshape(-1, 2)

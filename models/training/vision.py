@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.optim import Meter, Run, make_optimisers
-from training.oracle import COLORS, HIDDEN, SHAPES, SIZES, TEXTURES, Oracle
+from training.oracle import COLORS, HIDDEN, PLAIN_SHAPES, SHAPES, SIZES, TEXTURES, Oracle
 from training.world import AMBIGUOUS, MAX_OBJECTS, PATCH, Dump
 
 HEADS, HEAD_DIM, MLP, BLOCKS, GRID = 4, 32, 512, 4, 24
@@ -85,6 +85,18 @@ class Tower(nn.Module):
         self.pooled = nn.ModuleList([nn.Linear(HIDDEN, SHAPES + SIZES) for _ in range(3)])
         self.present = nn.Linear(HIDDEN, COLORS + SHAPES)
 
+    def load_state_dict(self, state, strict=True):
+        """Also takes the state of a tower that was trained before there were digits: their rows stay as they are."""
+        if len(state["present.bias"]) < COLORS + SHAPES:
+            fresh, state = self.state_dict(), dict(state)
+            behind = {"labels": COLORS, "present": COLORS} | {f"pooled.{i}": 0 for i in range(len(self.pooled))}
+            for name, first in behind.items():
+                for part in (".weight", ".bias"):
+                    old, end = state[name + part], first + PLAIN_SHAPES
+                    digits = fresh[name + part][end : first + SHAPES]
+                    state[name + part] = torch.cat([old[:end], digits, old[end:]])
+        return super().load_state_dict(state, strict)
+
     def features(self, patches, positions):
         """(B, P, 588), (B, P) grid positions -> hidden states after every block and their attention."""
         x = F.linear(patches, self.patch) + self.positions[positions]
@@ -128,13 +140,15 @@ class Batch:
             gain = torch.from_numpy(random.uniform(0.94, 1.06, (size, 1, 1, 3)).astype(np.float32))
             shift = torch.from_numpy(random.uniform(-15, 15, (size, 1, 1, 3)).astype(np.float32))
             pictures = (pictures * gain + shift).clamp(0, 255)
-            if random.random() < 0.5:  # every shape is its own mirror image
-                pictures = pictures.flip(2)
-                self.owner = self.owner.view(size, grid, grid).flip(2).reshape(size, -1)
-                coverage = coverage.view(size, grid, grid).flip(2).reshape(size, -1)
-                centres[..., 0] *= -1
+            # Every shape is its own mirror image, but a digit is not.
+            flip = torch.from_numpy(random.random(size) < 0.5) & (self.attributes[..., 1] < PLAIN_SHAPES).all(1)
+            if flip.any():
+                pictures[flip] = pictures[flip].flip(2)
+                for map_ in (self.owner, coverage):
+                    map_[flip] = map_[flip].view(-1, grid, grid).flip(2).reshape(-1, grid * grid)
+                centres[flip, :, 0] *= -1
                 mirrored = anchors // grid * grid + grid - 1 - anchors % grid
-                anchors = torch.where(anchors >= 0, mirrored, anchors)
+                anchors = torch.where(flip[:, None] & (anchors >= 0), mirrored, anchors)
         self.patches = patchify(pictures)
         free = GRID - grid
         top = torch.from_numpy(random.integers(0, free + 1, size))[:, None]
@@ -200,6 +214,9 @@ class Loss:
             logits = head((share @ states[i + 1][:, 1:])[seen])
             loss = loss + 0.6 * F.cross_entropy(logits[:, :SHAPES], kinds[:, 1])
             loss = loss + 0.6 * F.cross_entropy(logits[:, SHAPES:], kinds[:, 2])
+        digit = label[:, 1] >= PLAIN_SHAPES
+        hit = (parts[1][mask].argmax(-1) == label[:, 1]).float()[digit]
+        meter.add(f"{kind}.digit", hit.sum() / max(1, len(hit)), len(hit))
         meter.add(f"{kind}.pooled", (logits[:, :SHAPES].argmax(-1) == kinds[:, 1]).float().mean())
         same = member @ share  # row i: uniform over the patches of i's object
         for i in (1, 2):
@@ -245,7 +262,7 @@ def cache_features(tower: Tower, dump: Dump, count: int, path) -> np.ndarray:
 def per_object(tower: Tower, dump: Dump, oracle: Oracle, count: int = 60) -> dict[str, float]:
     """Share of objects whose attribute the mean prediction over their patches names rightly, on unseen pictures."""
     random, hits, total = np.random.default_rng(1), np.zeros(4), 0
-    small, small_total = 0.0, 0
+    small, small_total, digits, digits_total = 0.0, 0, 0.0, 0
     for start in range(0, count, 10):
         batch = Batch(dump, np.arange(start, min(start + 10, count)), random, oracle, augment=False)
         out = tower.labels(tower.features(batch.patches, batch.positions)[0][-1][:, 1:])
@@ -261,10 +278,13 @@ def per_object(tower: Tower, dump: Dump, oracle: Oracle, count: int = 60) -> dic
                     for i in range(4)
                 ]
                 hits += right
+                if batch.attributes[scene, thing, 1] >= PLAIN_SHAPES:
+                    digits, digits_total = digits + right[1], digits_total + 1
                 if batch.attributes[scene, thing, 2] == 0:
                     small, small_total = small + right[1], small_total + 1
     result = {f"object.{name}": hits[i] / total for i, name in enumerate(("color", "shape", "size", "texture"))}
-    return result | {"object.small_shape": small / max(1, small_total)}
+    result |= {"object.small_shape": small / max(1, small_total)}
+    return result | ({"object.digit": digits / digits_total} if digits_total else {})
 
 
 def train(

@@ -15,7 +15,16 @@ BACKGROUND, AMBIGUOUS = 255, 254
 PATCH = 14
 
 
-def make_dump(executable: list[str], folder: Path, seed: int, count: int, canvas: int, questions: int) -> Path:
+def make_dump(
+    executable: list[str],
+    folder: Path,
+    seed: int,
+    count: int,
+    canvas: int,
+    questions: int,
+    numbers: int = 0,
+    mc_percent: int = 8,
+) -> Path:
     """Has the world draw a dump unless the folder already holds it whole."""
     mark = folder / "complete"
     if not mark.exists():
@@ -35,6 +44,10 @@ def make_dump(executable: list[str], folder: Path, seed: int, count: int, canvas
                 str(canvas),
                 "--questions",
                 str(questions),
+                "--numbers",
+                str(numbers),
+                "--mc-percent",
+                str(mc_percent),
             ],
             check=True,
         )
@@ -67,8 +80,13 @@ class Dump:
                     self.anchors[i, j] = thing["anchor"]
                     self.objects[i] = j + 1
 
-    def questions(self):
-        """Yields the list of questions of every picture, in order."""
+    def lines(self):
+        """Yields what questions.jsonl says of every picture, in order: "questions" and, if there are numbers, "ocr"."""
         with (self.folder / "questions.jsonl").open() as file:
             for line in file:
-                yield json.loads(line)["questions"]
+                yield json.loads(line)
+
+    def questions(self):
+        """Yields the list of questions of every picture, in order."""
+        for line in self.lines():
+            yield line["questions"]
