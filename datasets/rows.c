@@ -286,7 +286,8 @@ static int entry_order(const void *a, const void *b)
 
 void ids_sort(struct id_entry *entries, int n)
 {
-    qsort(entries, (size_t)n, sizeof *entries, entry_order);
+    if (n > 0) /* qsort takes no NULL, not even for nothing */
+        qsort(entries, (size_t)n, sizeof *entries, entry_order);
 }
 
 int ids_find(const struct id_entry *entries, int n, const char *id)
