@@ -10,7 +10,8 @@
 #include "core/memory.h"
 #include "datasets/rows.h"
 
-enum { N_NAMED = 5 }; /* ids that a warning names */
+enum { N_NAMED = 5 };         /* ids that a warning names */
+enum { ANSWER_LONG = 16384 }; /* bytes: four times what 1,024 tokens may say */
 
 struct matching {
     struct answers *answers;
@@ -77,6 +78,10 @@ static void answer_place(struct matching *m, const char *id, const char *prompt,
     } else if (row < m->furthest) {
         answers->n_misplaced++;
         name_one(answers, "misplaced", id);
+    }
+    if (strlen(text) > ANSWER_LONG) {
+        answers->n_long++;
+        name_one(answers, "long", id);
     }
     if (text[0] == '\0') {
         answers->n_empty++;

@@ -155,6 +155,7 @@ struct answers {
     int n_missing, n_duplicate, n_unknown;
     int n_misplaced; /* stand elsewhere than their question does: scorers that pair by position would err */
     int n_repaired;  /* held bytes that are no UTF-8, now U+FFFD */
+    int n_long;      /* beyond what any answer limit allows: a model that ran on, or another file */
     int n_empty;     /* the empty text, which is scored like any other */
     int n_echo;      /* their question word for word: a question file has a "text", too */
     json_t *named;   /* {"missing": [ids], "duplicate": …, "empty": …, …}: the first few */

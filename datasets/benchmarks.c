@@ -169,6 +169,9 @@ static void warn_about_answers(json_t *warnings, const struct dataset *dataset, 
     if (answers->n_repaired > 0)
         warn(warnings, "%d answers hold bytes that are no UTF-8; each became U+FFFD%s", answers->n_repaired,
              first_named(named, sizeof named, answers, "repaired"));
+    if (answers->n_long > 0)
+        warn(warnings, "%d answers are longer than any answer limit allows; they are scored as they stand%s",
+             answers->n_long, first_named(named, sizeof named, answers, "long"));
     if (answers->n_empty > 0)
         warn(warnings, "%d answers are empty; they are scored as they stand%s", answers->n_empty,
              first_named(named, sizeof named, answers, "empty"));
