@@ -468,6 +468,18 @@ static void gqa_twin_protocols(void **state)
     figures = score("mini-gqa", &paths,
                     write_file("empty.jsonl", "{\"question_id\": \"7\", \"text\": \"\"}\n"), "official");
     assert_true(warned(figures, "1 answers are empty; they are scored as they stand: 7"));
+    json_decref(figures);
+    /* A model that ran on. */
+    enum { N_LONG = 1 << 20 };
+    char *ran_on = malloc(N_LONG);
+    assert_non_null(ran_on);
+    int n_head = snprintf(ran_on, N_LONG, "{\"question_id\": \"7\", \"text\": \"");
+    memset(ran_on + n_head, 'x', (size_t)(N_LONG - n_head));
+    strcpy(ran_on + N_LONG - 5, "\"}\n");
+    figures = score("mini-gqa", &paths, write_file("long.jsonl", ran_on), "official");
+    free(ran_on);
+    assert_true(number(figures, "open") == 0);
+    assert_true(warned(figures, "1 answers are longer than any answer limit allows"));
     assert_false(warned(figures, "word for word"));
     json_decref(figures);
     /* The official questions as annotations of LLaVA's file, and alone. */
