@@ -23,6 +23,7 @@
 
 #include "core/json.h"
 #include "datasets/benchmark.h"
+#include "tests/shared.h"
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
@@ -46,7 +47,7 @@ static inline int bed_teardown(void **state)
 /* One name has one path, which lives until 64 other names were asked for. */
 static inline const char *bed_path(const char *name)
 {
-    static char paths[64][256];
+    static char paths[64][512];
     static int next;
     char path[sizeof paths[0]];
     snprintf(path, sizeof path, "%s/%s", bed_folder, name);
@@ -60,7 +61,7 @@ static inline const char *bed_path(const char *name)
 static inline const char *bed_bytes(const char *name, const char *bytes, size_t n)
 {
     const char *path = bed_path(name);
-    char parent[256];
+    char parent[512];
     for (const char *at = strchr(path + strlen(bed_folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
         snprintf(parent, sizeof parent, "%.*s", (int)(at - path), path);
         mkdir(parent, 0777);
@@ -132,6 +133,20 @@ static inline bool bed_warned(const json_t *figures, const char *part)
             return true;
     }
     return false;
+}
+
+/* What the official scorers say of the shared answer files; NULL where those are not here. */
+static inline json_t *bed_expected(const char *name)
+{
+    char path[SHARED_PATH];
+    struct error err;
+    json_t *all;
+    if (!shared_path(path, sizeof path, "data/scoring/expected.json"))
+        return NULL;
+    assert_int_equal(json_read(&all, path, &err), OK);
+    json_t *one = json_incref(json_object_get(all, name));
+    json_decref(all);
+    return one;
 }
 
 #endif

@@ -1,122 +1,12 @@
 /* Scoring and prompts: the official scorers' figures on real answer files, parsers corner by corner, and
  * files that are not what they should be. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/json.h"
-#include "datasets/benchmark.h"
 #include "harness/template.h"
-#include "tests/shared.h"
-
-#include <cmocka.h> /* last: its fail() would hide ours */
+#include "tests/score_bed.h"
 
 /* ---- helpers --------------------------------------------------------------------------------------------
  */
-
-static char folder[64]; /* of the test that runs; emptied by the next one */
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/winnow-test-score-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
-    return system(command);
-}
-
-/* Paths live until the end of the program; tests are few. */
-static const char *in_folder(const char *name)
-{
-    static char paths[64][256];
-    static int next;
-    char *path = paths[next++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-    const char *path = in_folder(name);
-    for (char *at = strchr(path + strlen(folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
-        *at = '\0';
-        mkdir(path, 0777);
-        *at = '/';
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
-
-static json_t *score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                     const char *protocol_name)
-{
-    struct dataset data;
-    struct answers answers;
-    struct error err = {0};
-    enum protocol protocol;
-    json_t *figures;
-    if (benchmark_read(&data, name, paths, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(protocol_parse(&protocol, data.benchmark, protocol_name, &err), OK);
-    if (answers_read(&answers, &data, answers_path, &err) != OK)
-        fail_msg("%s", err.text);
-    if (benchmark_score(&figures, &data, &answers, protocol, &err) != OK)
-        fail_msg("%s", err.text);
-    answers_free(&answers);
-    dataset_close(&data);
-    return figures;
-}
-
-/* Reading a dataset, or answers to it, must fail with a message that holds `expected`. */
-static void assert_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                           const char *expected)
-{
-    struct dataset data;
-    struct answers answers = {0};
-    struct error err = {0};
-    enum status status = benchmark_read(&data, name, paths, &err);
-    if (status == OK) {
-        assert_non_null(answers_path);
-        status = answers_read(&answers, &data, answers_path, &err);
-        answers_free(&answers);
-        dataset_close(&data);
-    }
-    assert_int_equal(status, BAD_INPUT);
-    if (!strstr(err.text, expected))
-        fail_msg("expected \"%s\" in: %s", expected, err.text);
-}
-
-static double number(const json_t *figures, const char *key)
-{
-    const json_t *value = json_object_get(figures, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
-static bool warned(const json_t *figures, const char *part)
-{
-    size_t i;
-    json_t *text;
-    json_array_foreach(json_object_get(figures, "warnings"), i,
-                       text) if (strstr(json_string_value(text), part)) return true;
-    return false;
-}
 
 /* Equal as the official scorer prints it, with two decimals. */
 static void assert_printed(double value, double expected)
@@ -127,19 +17,6 @@ static void assert_printed(double value, double expected)
     assert_string_equal(text, wanted);
 }
 
-static json_t *expected_figures(const char *name)
-{
-    char path[SHARED_PATH];
-    struct error err;
-    json_t *all;
-    if (!shared_path(path, sizeof path, "data/scoring/expected.json"))
-        return NULL;
-    assert_int_equal(json_read(&all, path, &err), OK);
-    json_t *one = json_incref(json_object_get(all, name));
-    json_decref(all);
-    return one;
-}
-
 /* ---- POPE -----------------------------------------------------------------------------------------------
  */
 
@@ -147,28 +24,28 @@ static void pope_real_answers(void **state)
 {
     (void)state;
     char questions[SHARED_PATH], labels[SHARED_PATH], answers[SHARED_PATH];
-    json_t *expected = expected_figures("pope");
+    json_t *expected = bed_expected("pope");
     if (!expected || !shared_path(questions, sizeof questions, "data/scoring/pope/llava_pope_test.jsonl") ||
         !shared_path(labels, sizeof labels, "data/scoring/pope/labels") ||
         !shared_path(answers, sizeof answers, "data/scoring/pope/answers-13b.jsonl"))
         shared_skip("data/scoring/pope");
     struct benchmark_paths paths = {.questions = questions, .annotations = labels};
-    json_t *figures = score("pope", &paths, answers, "official");
+    json_t *figures = bed_score("pope", &paths, answers, "official");
     static const char *const names[] = {"adversarial", "random", "popular"};
     for (int i = 0; i < 3; i++) {
         const json_t *wanted = json_object_get(expected, names[i]),
                      *found = json_object_get(figures, names[i]);
-        assert_true(number(found, "f1") == number(wanted, "f1")); /* to the last bit */
+        assert_true(bed_number(found, "f1") == bed_number(wanted, "f1")); /* to the last bit */
         assert_int_equal(json_integer_value(json_object_get(found, "n")),
                          json_integer_value(json_object_get(wanted, "n")));
     }
-    assert_printed(number(figures, "headline"), number(expected, "headline_mean_f1_x100"));
+    assert_printed(bed_number(figures, "headline"), bed_number(expected, "headline_mean_f1_x100"));
     assert_int_equal(json_array_size(json_object_get(figures, "warnings")), 0);
     json_decref(figures);
     /* lmms-eval's own functions on the same answers: accuracy 0.8697, F1 0.8593. */
-    figures = score("pope", &paths, answers, "lmms");
-    assert_int_equal((int)lround(1e4 * number(figures, "accuracy")), 8697);
-    assert_int_equal((int)lround(1e4 * number(figures, "f1")), 8593);
+    figures = bed_score("pope", &paths, answers, "lmms");
+    assert_int_equal((int)lround(1e4 * bed_number(figures, "accuracy")), 8697);
+    assert_int_equal((int)lround(1e4 * bed_number(figures, "f1")), 8593);
     json_decref(figures);
     json_decref(expected);
 }
@@ -216,7 +93,7 @@ static void pope_parsers(void **state)
 /* A twin of four questions: hits, a false alarm, a miss. */
 static void write_small_pope(void)
 {
-    write_file(
+    bed_file(
         "mini-pope/llava_pope_test.jsonl",
         "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"Is there a dog in the image?\\nShort.\", "
         "\"category\": \"adversarial\"}\n"
@@ -226,42 +103,42 @@ static void write_small_pope(void)
         "\"category\": \"random\"}\r\n"
         "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a bed in the image?\\nShort.\", "
         "\"category\": \"random\"}");
-    write_file("mini-pope/coco/coco_pope_adversarial.json",
-               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"Is there a dog in the image?\", "
-               "\"label\": \"yes\"}\n"
-               "{\"question_id\": 2, \"image\": \"a.png\", \"text\": \"Is there a cat in the image?\", "
-               "\"label\": \"no\"}\n");
-    write_file("mini-pope/coco/coco_pope_random.json",
-               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
-               "\"label\": \"yes\"}\n"
-               "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a bed in the image?\", "
-               "\"label\": \"yes\"}\n");
+    bed_file("mini-pope/coco/coco_pope_adversarial.json",
+             "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"Is there a dog in the image?\", "
+             "\"label\": \"yes\"}\n"
+             "{\"question_id\": 2, \"image\": \"a.png\", \"text\": \"Is there a cat in the image?\", "
+             "\"label\": \"no\"}\n");
+    bed_file("mini-pope/coco/coco_pope_random.json",
+             "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+             "\"label\": \"yes\"}\n"
+             "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a bed in the image?\", "
+             "\"label\": \"yes\"}\n");
 }
 
 static void pope_twin_counts(void **state)
 {
     (void)state;
     write_small_pope();
-    struct benchmark_paths paths = {.root = folder};
-    const char *answers = write_file("answers.jsonl", "{\"question_id\": 2, \"text\": \"yes\"}\n"
-                                                      "{\"question_id\": 1, \"text\": \"no\"}\n"
-                                                      "{\"question_id\": 1, \"text\": \"Yes\"}\n"
-                                                      "{\"question_id\": \"3\", \"text\": \"Yes.\"}\n"
-                                                      "{\"question_id\": 77, \"text\": \"no\"}\n");
-    json_t *figures = score("mini-pope", &paths, answers, "official");
+    struct benchmark_paths paths = {.root = bed_folder};
+    const char *answers = bed_file("answers.jsonl", "{\"question_id\": 2, \"text\": \"yes\"}\n"
+                                                    "{\"question_id\": 1, \"text\": \"no\"}\n"
+                                                    "{\"question_id\": 1, \"text\": \"Yes\"}\n"
+                                                    "{\"question_id\": \"3\", \"text\": \"Yes.\"}\n"
+                                                    "{\"question_id\": 77, \"text\": \"no\"}\n");
+    json_t *figures = bed_score("mini-pope", &paths, answers, "official");
     assert_string_equal(json_string_value(json_object_get(figures, "benchmark")), "mini-pope");
-    assert_int_equal((int)number(figures, "n"), 3);
-    assert_int_equal((int)number(figures, "n_missing"), 1);
-    assert_int_equal((int)number(figures, "n_duplicate"), 1);
-    assert_int_equal((int)number(figures, "n_unknown"), 1);
+    assert_int_equal((int)bed_number(figures, "n"), 3);
+    assert_int_equal((int)bed_number(figures, "n_missing"), 1);
+    assert_int_equal((int)bed_number(figures, "n_duplicate"), 1);
+    assert_int_equal((int)bed_number(figures, "n_unknown"), 1);
     const json_t *adversarial = json_object_get(figures, "adversarial");
-    assert_true(fabs(number(adversarial, "f1") - 2. / 3) < 1e-15); /* the last of two answers counts */
-    assert_true(number(adversarial, "yes_ratio") == 1);
+    assert_true(fabs(bed_number(adversarial, "f1") - 2. / 3) < 1e-15); /* the last of two answers counts */
+    assert_true(bed_number(adversarial, "yes_ratio") == 1);
     /* popular has no questions: it is named, and the mean is over the two that there are. */
     assert_true(json_is_null(json_object_get(json_object_get(figures, "popular"), "f1")));
-    assert_true(warned(figures, "popular"));
-    assert_true(warned(figures, "no answer"));
-    assert_true(fabs(number(figures, "headline") - 100 * (2. / 3 + 1) / 2) < 1e-12);
+    assert_true(bed_warned(figures, "popular"));
+    assert_true(bed_warned(figures, "no answer"));
+    assert_true(fabs(bed_number(figures, "headline") - 100 * (2. / 3 + 1) / 2) < 1e-12);
     json_decref(figures);
 
     struct dataset data;
@@ -282,69 +159,68 @@ static void pope_label_of_other_version(void **state)
 {
     (void)state;
     write_small_pope();
-    write_file("mini-pope/coco/coco_pope_random.json",
-               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
-               "\"label\": \"yes\"}\n"
-               "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a fox in the image?\", "
-               "\"label\": \"no\"}\n");
-    const char *answers = write_file("answers.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
-    json_t *figures = score("mini-pope", &(struct benchmark_paths){.root = folder}, answers, "official");
-    assert_true(warned(figures, "different versions"));
-    assert_true(warned(figures, "divides by zero"));
+    bed_file("mini-pope/coco/coco_pope_random.json",
+             "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+             "\"label\": \"yes\"}\n"
+             "{\"question_id\": 4, \"image\": \"b.png\", \"text\": \"Is there a fox in the image?\", "
+             "\"label\": \"no\"}\n");
+    const char *answers = bed_file("answers.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
+    json_t *figures =
+        bed_score("mini-pope", &(struct benchmark_paths){.root = bed_folder}, answers, "official");
+    assert_true(bed_warned(figures, "different versions"));
+    assert_true(bed_warned(figures, "divides by zero"));
     json_decref(figures);
 }
 
 static void pope_hostile_files(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.root = folder};
+    struct benchmark_paths paths = {.root = bed_folder};
     write_small_pope();
     const char *cut =
-        write_file("cut.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n{\"question_id\": 2, \"te");
-    assert_refused("mini-pope", &paths, cut, "cut.jsonl:2");
-    assert_refused("mini-pope", &paths, write_file("type.jsonl", "{\"question_id\": 1, \"text\": 5}\n"),
-                   "type.jsonl:1: \"text\"");
-    assert_refused("mini-pope", &paths,
-                   write_file("id.jsonl", "\n{\"question_id\": 1.5, \"text\": \"no\"}\n"),
-                   "id.jsonl:2: \"question_id\"");
-    assert_refused("mini-pope", &paths, write_file("value.jsonl", "\"no\"\n"), "value.jsonl:1");
-    assert_refused("mini-pope", &paths, write_file("list.json", "[{\"questionId\": 1}]"),
-                   "entry 0: \"text\"");
-    assert_refused("mini-pope", &paths, in_folder("none.jsonl"), "none.jsonl");
-    assert_refused("mini-pop", &paths, NULL, "gqa, pope");
+        bed_file("cut.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n{\"question_id\": 2, \"te");
+    bed_refused("mini-pope", &paths, cut, "cut.jsonl:2");
+    bed_refused("mini-pope", &paths, bed_file("type.jsonl", "{\"question_id\": 1, \"text\": 5}\n"),
+                "type.jsonl:1: \"text\"");
+    bed_refused("mini-pope", &paths, bed_file("id.jsonl", "\n{\"question_id\": 1.5, \"text\": \"no\"}\n"),
+                "id.jsonl:2: \"question_id\"");
+    bed_refused("mini-pope", &paths, bed_file("value.jsonl", "\"no\"\n"), "value.jsonl:1");
+    bed_refused("mini-pope", &paths, bed_file("list.json", "[{\"questionId\": 1}]"), "entry 0: \"text\"");
+    bed_refused("mini-pope", &paths, bed_path("none.jsonl"), "none.jsonl");
+    bed_refused("mini-pop", &paths, NULL, "gqa, pope");
 
-    write_file("mini-pope/coco/coco_pope_random.json",
-               "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
-               "\"label\": \"yes\"}\n");
-    assert_refused("mini-pope", &paths, NULL, "holds 1 labels, but the question file has 2");
-    write_file("mini-pope/coco/coco_pope_random.json", "{\"label\": \"yes\"}\n{\"label\": \"maybe\"}\n");
-    assert_refused("mini-pope", &paths, NULL, "coco_pope_random.json:2: \"label\"");
-    unlink(in_folder("mini-pope/coco/coco_pope_random.json"));
-    assert_refused("mini-pope", &paths, NULL, "coco_pope_random.json");
+    bed_file("mini-pope/coco/coco_pope_random.json",
+             "{\"question_id\": 3, \"image\": \"b.png\", \"text\": \"Is there a cup in the image?\", "
+             "\"label\": \"yes\"}\n");
+    bed_refused("mini-pope", &paths, NULL, "holds 1 labels, but the question file has 2");
+    bed_file("mini-pope/coco/coco_pope_random.json", "{\"label\": \"yes\"}\n{\"label\": \"maybe\"}\n");
+    bed_refused("mini-pope", &paths, NULL, "coco_pope_random.json:2: \"label\"");
+    unlink(bed_path("mini-pope/coco/coco_pope_random.json"));
+    bed_refused("mini-pope", &paths, NULL, "coco_pope_random.json");
 
-    write_file("mini-pope/llava_pope_test.jsonl",
-               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n"
-               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n");
-    assert_refused("mini-pope", &paths, NULL, "question_id 1 occurs twice");
-    write_file("mini-pope/llava_pope_test.jsonl",
-               "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"hard\"}\n");
-    assert_refused("mini-pope", &paths, NULL, "found \"hard\"");
-    write_file(
+    bed_file("mini-pope/llava_pope_test.jsonl",
+             "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n"
+             "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n");
+    bed_refused("mini-pope", &paths, NULL, "question_id 1 occurs twice");
+    bed_file("mini-pope/llava_pope_test.jsonl",
+             "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"hard\"}\n");
+    bed_refused("mini-pope", &paths, NULL, "found \"hard\"");
+    bed_file(
         "mini-pope/llava_pope_test.jsonl",
         "{\"question_id\": 1, \"image\": \"../../etc/x.png\", \"text\": \"?\", \"category\": \"random\"}\n");
-    assert_refused("mini-pope", &paths, NULL, ":1: \"image\"");
-    write_file("mini-pope/llava_pope_test.jsonl", "\n\n");
-    assert_refused("mini-pope", &paths, NULL, "holds no question");
-    unlink(in_folder("mini-pope/llava_pope_test.jsonl"));
-    assert_refused("mini-pope", &paths, NULL, "winnow world --suite mini-pope");
+    bed_refused("mini-pope", &paths, NULL, ":1: \"image\"");
+    bed_file("mini-pope/llava_pope_test.jsonl", "\n\n");
+    bed_refused("mini-pope", &paths, NULL, "holds no question");
+    unlink(bed_path("mini-pope/llava_pope_test.jsonl"));
+    bed_refused("mini-pope", &paths, NULL, "winnow world --suite mini-pope");
 }
 
 static void no_golds(void **state)
 {
     (void)state;
-    const char *questions = write_file(
+    const char *questions = bed_file(
         "q.jsonl", "{\"question_id\": 1, \"image\": \"a.png\", \"text\": \"?\", \"category\": \"random\"}\n");
-    const char *path = write_file("a.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
+    const char *path = bed_file("a.jsonl", "{\"question_id\": 1, \"text\": \"no\"}\n");
     struct dataset data;
     struct answers answers;
     struct error err;
@@ -372,19 +248,19 @@ static void gqa_official_figures(void **state)
 {
     (void)state;
     char questions[SHARED_PATH], choices[SHARED_PATH], answers[SHARED_PATH];
-    json_t *expected = expected_figures("gqa_synthetic");
+    json_t *expected = bed_expected("gqa_synthetic");
     if (!expected || !shared_path(questions, sizeof questions, "data/scoring/gqa/synth_questions.json") ||
         !shared_path(choices, sizeof choices, "data/scoring/gqa/synth_choices.json") ||
         !shared_path(answers, sizeof answers, "data/scoring/gqa/synth_predictions.json"))
         shared_skip("data/scoring/gqa");
     struct benchmark_paths paths = {.questions = questions, .annotations = choices};
-    json_t *figures = score("gqa", &paths, answers, "official");
+    json_t *figures = bed_score("gqa", &paths, answers, "official");
     static const char *const names[] = {"accuracy", "binary",       "open",        "consistency",
                                         "validity", "plausibility", "distribution"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        assert_printed(number(figures, names[i]), number(expected, names[i]));
-    assert_true(number(figures, "headline") == number(figures, "accuracy"));
-    assert_int_equal((int)number(figures, "n"), 578);
+        assert_printed(bed_number(figures, names[i]), bed_number(expected, names[i]));
+    assert_true(bed_number(figures, "headline") == bed_number(figures, "accuracy"));
+    assert_int_equal((int)bed_number(figures, "n"), 578);
     json_decref(figures);
     json_decref(expected);
 }
@@ -423,51 +299,52 @@ static const char gqa_questions[] =
 static void gqa_twin_protocols(void **state)
 {
     (void)state;
-    write_file("mini-gqa/llava_gqa_testdev_balanced.jsonl",
-               "{\"question_id\": \"7\", \"image\": \"n1.png\", \"text\": \"What color is it?\\nS\"}\n"
-               "{\"question_id\": \"8\", \"image\": \"n1.png\", \"text\": \"Is it red?\\nS\"}\n");
-    write_file("mini-gqa/testdev_balanced_questions.json", gqa_questions);
-    struct benchmark_paths paths = {.root = folder};
-    const char *answers = write_file("answers.jsonl", "{\"question_id\": \"7\", \"text\": \"Red..\"}\n"
-                                                      "{\"question_id\": \"8\", \"text\": \" Yes\"}\n");
-    json_t *figures = score("mini-gqa", &paths, answers, "official");
-    assert_true(number(figures, "accuracy") == 50);
-    assert_true(number(figures, "open") == 100);
-    assert_true(number(figures, "binary") == 0);
-    assert_true(number(figures, "consistency") == 0);
-    assert_true(number(figures, "distribution") == 0);
+    bed_file("mini-gqa/llava_gqa_testdev_balanced.jsonl",
+             "{\"question_id\": \"7\", \"image\": \"n1.png\", \"text\": \"What color is it?\\nS\"}\n"
+             "{\"question_id\": \"8\", \"image\": \"n1.png\", \"text\": \"Is it red?\\nS\"}\n");
+    bed_file("mini-gqa/testdev_balanced_questions.json", gqa_questions);
+    struct benchmark_paths paths = {.root = bed_folder};
+    const char *answers = bed_file("answers.jsonl", "{\"question_id\": \"7\", \"text\": \"Red..\"}\n"
+                                                    "{\"question_id\": \"8\", \"text\": \" Yes\"}\n");
+    json_t *figures = bed_score("mini-gqa", &paths, answers, "official");
+    assert_true(bed_number(figures, "accuracy") == 50);
+    assert_true(bed_number(figures, "open") == 100);
+    assert_true(bed_number(figures, "binary") == 0);
+    assert_true(bed_number(figures, "consistency") == 0);
+    assert_true(bed_number(figures, "distribution") == 0);
     assert_true(json_is_null(json_object_get(figures, "validity")));
     json_decref(figures);
-    figures = score("mini-gqa", &paths, answers, "vlmeval"); /* strips white space, keeps periods */
-    assert_true(number(figures, "open") == 0);
-    assert_true(number(figures, "binary") == 100);
+    figures = bed_score("mini-gqa", &paths, answers, "vlmeval"); /* strips white space, keeps periods */
+    assert_true(bed_number(figures, "open") == 0);
+    assert_true(bed_number(figures, "binary") == 100);
     json_decref(figures);
-    figures = score("mini-gqa", &paths, answers, "lmms"); /* keeps white space, drops punctuation */
-    assert_true(number(figures, "open") == 100);
-    assert_true(number(figures, "binary") == 0);
+    figures = bed_score("mini-gqa", &paths, answers, "lmms"); /* keeps white space, drops punctuation */
+    assert_true(bed_number(figures, "open") == 100);
+    assert_true(bed_number(figures, "binary") == 0);
     json_decref(figures);
     /* Predictions are taken as they stand. */
-    const char *list = write_file("list.json", "[{\"questionId\": \"7\", \"prediction\": \"Red\"},"
-                                               " {\"questionId\": \"8\", \"prediction\": \"yes\"}]");
-    figures = score("mini-gqa", &paths, list, "official");
-    assert_true(number(figures, "open") == 0);
-    assert_true(number(figures, "binary") == 100);
+    const char *list = bed_file("list.json", "[{\"questionId\": \"7\", \"prediction\": \"Red\"},"
+                                             " {\"questionId\": \"8\", \"prediction\": \"yes\"}]");
+    figures = bed_score("mini-gqa", &paths, list, "official");
+    assert_true(bed_number(figures, "open") == 0);
+    assert_true(bed_number(figures, "binary") == 100);
     json_decref(figures);
     /* A list of LLaVA's own rows is no converter's work: the words are normalised as in lines of them. */
-    const char *rows = write_file("rows.json", "[{\"question_id\": \"7\", \"text\": \"Red..\"},"
-                                               " {\"question_id\": \"8\", \"text\": \" Yes\"}]");
-    figures = score("mini-gqa", &paths, rows, "official");
-    assert_true(number(figures, "open") == 100);
-    assert_true(number(figures, "binary") == 0);
+    const char *rows = bed_file("rows.json", "[{\"question_id\": \"7\", \"text\": \"Red..\"},"
+                                             " {\"question_id\": \"8\", \"text\": \" Yes\"}]");
+    figures = bed_score("mini-gqa", &paths, rows, "official");
+    assert_true(bed_number(figures, "open") == 100);
+    assert_true(bed_number(figures, "binary") == 0);
     json_decref(figures);
     /* The question file given for the answers, and an answer of no words. */
-    figures = score("mini-gqa", &paths, in_folder("mini-gqa/llava_gqa_testdev_balanced.jsonl"), "official");
-    assert_true(warned(figures, "2 answers are their question word for word"));
-    assert_false(warned(figures, "are empty"));
+    figures =
+        bed_score("mini-gqa", &paths, bed_path("mini-gqa/llava_gqa_testdev_balanced.jsonl"), "official");
+    assert_true(bed_warned(figures, "2 answers are their question word for word"));
+    assert_false(bed_warned(figures, "are empty"));
     json_decref(figures);
-    figures = score("mini-gqa", &paths,
-                    write_file("empty.jsonl", "{\"question_id\": \"7\", \"text\": \"\"}\n"), "official");
-    assert_true(warned(figures, "1 answers are empty; they are scored as they stand: 7"));
+    figures = bed_score("mini-gqa", &paths,
+                        bed_file("empty.jsonl", "{\"question_id\": \"7\", \"text\": \"\"}\n"), "official");
+    assert_true(bed_warned(figures, "1 answers are empty; they are scored as they stand: 7"));
     json_decref(figures);
     /* A model that ran on. */
     enum { N_LONG = 1 << 20 };
@@ -476,17 +353,17 @@ static void gqa_twin_protocols(void **state)
     int n_head = snprintf(ran_on, N_LONG, "{\"question_id\": \"7\", \"text\": \"");
     memset(ran_on + n_head, 'x', (size_t)(N_LONG - n_head));
     strcpy(ran_on + N_LONG - 5, "\"}\n");
-    figures = score("mini-gqa", &paths, write_file("long.jsonl", ran_on), "official");
+    figures = bed_score("mini-gqa", &paths, bed_file("long.jsonl", ran_on), "official");
     free(ran_on);
-    assert_true(number(figures, "open") == 0);
-    assert_true(warned(figures, "1 answers are longer than any answer limit allows"));
-    assert_false(warned(figures, "word for word"));
+    assert_true(bed_number(figures, "open") == 0);
+    assert_true(bed_warned(figures, "1 answers are longer than any answer limit allows"));
+    assert_false(bed_warned(figures, "word for word"));
     json_decref(figures);
     /* The official questions as annotations of LLaVA's file, and alone. */
-    struct benchmark_paths given = {.questions = in_folder("mini-gqa/llava_gqa_testdev_balanced.jsonl"),
-                                    .annotations = in_folder("mini-gqa/testdev_balanced_questions.json")};
-    figures = score("gqa", &given, list, "official");
-    assert_true(number(figures, "accuracy") == 50);
+    struct benchmark_paths given = {.questions = bed_path("mini-gqa/llava_gqa_testdev_balanced.jsonl"),
+                                    .annotations = bed_path("mini-gqa/testdev_balanced_questions.json")};
+    figures = bed_score("gqa", &given, list, "official");
+    assert_true(bed_number(figures, "accuracy") == 50);
     json_decref(figures);
     struct dataset data;
     struct error err;
@@ -502,34 +379,34 @@ static void gqa_twin_protocols(void **state)
 static void gqa_hostile_files(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = in_folder("q.json")};
-    write_file("q.json", "{\"7\": {\"answer\": \"red\", \"types\": 3}}");
-    assert_refused("gqa", &paths, NULL, "\"types\"");
-    write_file("q.json", "{\"7\": {\"answer\": \"red\"}}");
-    assert_refused("gqa", &paths, NULL, "\"types\"");
-    write_file("q.json", "{\"7\": {\"answer\": 7, \"types\": {\"structural\": \"query\"}}}");
-    assert_refused("gqa", &paths, NULL, "\"answer\"");
-    write_file("q.json",
-               "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
-               " \"entailed\": [4]}}");
-    assert_refused("gqa", &paths, NULL, "\"entailed\"");
-    write_file("q.json",
-               "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
-               " \"semantic\": [[]]}}");
-    assert_refused("gqa", &paths, NULL, "expected an object");
-    write_file("q.json", "[1, 2]");
-    assert_refused("gqa", &paths, NULL, "expected GQA's official questions");
-    write_file("q.json", "{\"7\": {\"valid\": [\"a\"]}}");
-    assert_refused("gqa", &paths, NULL, "q.json");
-    write_file("q.json", "{\"7\": {\"answer\": \"re");
-    assert_refused("gqa", &paths, NULL, "not valid JSON");
-    write_file("q.json", gqa_questions);
-    paths.annotations = write_file("c.json", "{\"7\": {\"valid\": \"red\"}}");
-    assert_refused("gqa", &paths, NULL, "\"valid\"");
+    struct benchmark_paths paths = {.questions = bed_path("q.json")};
+    bed_file("q.json", "{\"7\": {\"answer\": \"red\", \"types\": 3}}");
+    bed_refused("gqa", &paths, NULL, "\"types\"");
+    bed_file("q.json", "{\"7\": {\"answer\": \"red\"}}");
+    bed_refused("gqa", &paths, NULL, "\"types\"");
+    bed_file("q.json", "{\"7\": {\"answer\": 7, \"types\": {\"structural\": \"query\"}}}");
+    bed_refused("gqa", &paths, NULL, "\"answer\"");
+    bed_file("q.json",
+             "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
+             " \"entailed\": [4]}}");
+    bed_refused("gqa", &paths, NULL, "\"entailed\"");
+    bed_file("q.json",
+             "{\"7\": {\"answer\": \"a\", \"imageId\": \"n\", \"types\": {\"structural\": \"query\"},"
+             " \"semantic\": [[]]}}");
+    bed_refused("gqa", &paths, NULL, "expected an object");
+    bed_file("q.json", "[1, 2]");
+    bed_refused("gqa", &paths, NULL, "expected GQA's official questions");
+    bed_file("q.json", "{\"7\": {\"valid\": [\"a\"]}}");
+    bed_refused("gqa", &paths, NULL, "q.json");
+    bed_file("q.json", "{\"7\": {\"answer\": \"re");
+    bed_refused("gqa", &paths, NULL, "not valid JSON");
+    bed_file("q.json", gqa_questions);
+    paths.annotations = bed_file("c.json", "{\"7\": {\"valid\": \"red\"}}");
+    bed_refused("gqa", &paths, NULL, "\"valid\"");
     paths.questions =
-        write_file("q.jsonl", "{\"question_id\": \"9\", \"image\": \"n1.png\", \"text\": \"?\"}\n");
-    paths.annotations = in_folder("q.json");
-    assert_refused("gqa", &paths, NULL, "question 9 has no entry");
+        bed_file("q.jsonl", "{\"question_id\": \"9\", \"image\": \"n1.png\", \"text\": \"?\"}\n");
+    paths.annotations = bed_path("q.json");
+    bed_refused("gqa", &paths, NULL, "question 9 has no entry");
 }
 
 /* ---- own questions, repeated ids, sums ------------------------------------------------------------------
@@ -543,29 +420,29 @@ static const char own_questions[] =
 static void own_questions_and_repeated_ids(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = write_file("own.jsonl", own_questions)};
+    struct benchmark_paths paths = {.questions = bed_file("own.jsonl", own_questions)};
     /* By prompt where there is one: the order of the answers does not matter. */
     const char *by_prompt =
-        write_file("a.jsonl", "{\"question_id\": \"x\", \"prompt\": \"Two?\", \"text\": \" None. \"}\n"
-                              "{\"question_id\": \"x\", \"prompt\": \"One?\", \"text\": \"yes\"}\n"
-                              "{\"question_id\": \"y\", \"text\": \"?\"}\n");
-    json_t *figures = score("jsonl", &paths, by_prompt, "official");
-    assert_true(number(figures, "accuracy") == 100);
-    assert_int_equal((int)number(figures, "n"), 2);
-    assert_true(warned(figures, "1 answered questions have no"));
+        bed_file("a.jsonl", "{\"question_id\": \"x\", \"prompt\": \"Two?\", \"text\": \" None. \"}\n"
+                            "{\"question_id\": \"x\", \"prompt\": \"One?\", \"text\": \"yes\"}\n"
+                            "{\"question_id\": \"y\", \"text\": \"?\"}\n");
+    json_t *figures = bed_score("jsonl", &paths, by_prompt, "official");
+    assert_true(bed_number(figures, "accuracy") == 100);
+    assert_int_equal((int)bed_number(figures, "n"), 2);
+    assert_true(bed_warned(figures, "1 answered questions have no"));
     json_decref(figures);
-    const char *in_order = write_file("b.jsonl", "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
-                                                 "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
-                                                 "{\"question_id\": \"x\", \"text\": \"no\"}\n");
-    figures = score("jsonl", &paths, in_order, "official");
-    assert_true(number(figures, "accuracy") == 100); /* the third is the second row's again */
-    assert_int_equal((int)number(figures, "n_duplicate"), 1);
-    assert_int_equal((int)number(figures, "n_missing"), 1);
+    const char *in_order = bed_file("b.jsonl", "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
+                                               "{\"question_id\": \"x\", \"text\": \"yes\"}\n"
+                                               "{\"question_id\": \"x\", \"text\": \"no\"}\n");
+    figures = bed_score("jsonl", &paths, in_order, "official");
+    assert_true(bed_number(figures, "accuracy") == 100); /* the third is the second row's again */
+    assert_int_equal((int)bed_number(figures, "n_duplicate"), 1);
+    assert_int_equal((int)bed_number(figures, "n_missing"), 1);
     json_decref(figures);
     struct dataset data;
     struct error err;
     assert_int_equal(benchmark_read(&data, "jsonl", &paths, &err), OK);
-    assert_string_equal(data.samples[0].image, in_folder("p.png"));
+    assert_string_equal(data.samples[0].image, bed_path("p.png"));
     assert_null(data.samples[2].image);
     assert_string_equal(data.samples[2].cluster, "y");
     dataset_close(&data);
@@ -579,7 +456,8 @@ static void sums_by_cluster(void **state)
     struct error err;
     double *sums;
     int n_clusters;
-    assert_int_equal(benchmark_read(&data, "mini-pope", &(struct benchmark_paths){.root = folder}, &err), OK);
+    assert_int_equal(benchmark_read(&data, "mini-pope", &(struct benchmark_paths){.root = bed_folder}, &err),
+                     OK);
     const int rows[] = {0, 1, 2, 3};
     const double scores[] = {1, 0, 0, NAN};
     assert_int_equal(benchmark_sums(&sums, &n_clusters, &data, rows, scores, 4, &err), OK);
@@ -661,16 +539,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pope_real_answers),
         cmocka_unit_test(pope_parsers),
-        cmocka_unit_test_setup_teardown(pope_twin_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(pope_label_of_other_version, setup, teardown),
-        cmocka_unit_test_setup_teardown(pope_hostile_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_golds, setup, teardown),
+        cmocka_unit_test_setup_teardown(pope_twin_counts, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(pope_label_of_other_version, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(pope_hostile_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(no_golds, bed_setup, bed_teardown),
         cmocka_unit_test(gqa_official_figures),
         cmocka_unit_test(gqa_real_questions),
-        cmocka_unit_test_setup_teardown(gqa_twin_protocols, setup, teardown),
-        cmocka_unit_test_setup_teardown(gqa_hostile_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(own_questions_and_repeated_ids, setup, teardown),
-        cmocka_unit_test_setup_teardown(sums_by_cluster, setup, teardown),
+        cmocka_unit_test_setup_teardown(gqa_twin_protocols, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(gqa_hostile_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(own_questions_and_repeated_ids, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(sums_by_cluster, bed_setup, bed_teardown),
         cmocka_unit_test(prompts_byte_for_byte),
         cmocka_unit_test(prompt_templates),
     };

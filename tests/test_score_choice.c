@@ -1,139 +1,21 @@
 /* Multiple-choice benchmarks: the letter parsers on the official scorers' own outputs, their figures on real
  * answer files, prompts byte for byte, and answers that are not what they should be. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/json.h"
 #include "core/memory.h"
-#include "datasets/benchmark.h"
 #include "datasets/choice.h"
 #include "datasets/table.h"
 #include "harness/template.h"
-#include "tests/shared.h"
-
-#include <cmocka.h> /* last: its fail() would hide ours */
+#include "tests/score_bed.h"
 
 /* ---- files and figures ---------------------------------------------------------------------- */
-
-static char folder[64]; /* of the test that runs */
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/winnow-test-choice-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
-    return system(command);
-}
-
-/* Paths live until the end of the program; tests are few. */
-static const char *in_folder(const char *name)
-{
-    static char paths[64][256];
-    static int next;
-    char *path = paths[next++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static const char *write_bytes(const char *name, const char *bytes, size_t n)
-{
-    const char *path = in_folder(name);
-    char parent[256];
-    for (const char *at = strchr(path + strlen(folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
-        snprintf(parent, sizeof parent, "%.*s", (int)(at - path), path);
-        mkdir(parent, 0777);
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-    return write_bytes(name, text, strlen(text));
-}
-
-static json_t *score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                     const char *protocol_name)
-{
-    struct dataset data;
-    struct answers answers;
-    struct error err = {0};
-    enum protocol protocol;
-    json_t *figures;
-    if (benchmark_read(&data, name, paths, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(protocol_parse(&protocol, data.benchmark, protocol_name, &err), OK);
-    if (answers_read(&answers, &data, answers_path, &err) != OK)
-        fail_msg("%s", err.text);
-    if (benchmark_score(&figures, &data, &answers, protocol, &err) != OK)
-        fail_msg("%s", err.text);
-    answers_free(&answers);
-    dataset_close(&data);
-    return figures;
-}
-
-static void assert_refused(const char *name, const struct benchmark_paths *paths, const char *expected)
-{
-    struct dataset data;
-    struct error err = {0};
-    assert_int_equal(benchmark_read(&data, name, paths, &err), BAD_INPUT);
-    if (!strstr(err.text, expected))
-        fail_msg("expected \"%s\" in: %s", expected, err.text);
-}
-
-static double number(const json_t *figures, const char *key)
-{
-    const json_t *value = json_object_get(figures, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
-static bool warned(const json_t *figures, const char *part)
-{
-    size_t i;
-    json_t *text;
-    json_array_foreach(json_object_get(figures, "warnings"), i,
-                       text) if (strstr(json_string_value(text), part)) return true;
-    return false;
-}
 
 /* Equal as the official scorer prints it, with two decimals. */
 static void assert_printed(const json_t *figures, const char *key, double expected)
 {
     char text[32], wanted[32];
-    snprintf(text, sizeof text, "%.2f", number(figures, key));
+    snprintf(text, sizeof text, "%.2f", bed_number(figures, key));
     snprintf(wanted, sizeof wanted, "%.2f", expected);
     assert_string_equal(text, wanted);
-}
-
-static json_t *expected_figures(const char *name)
-{
-    char path[SHARED_PATH];
-    struct error err;
-    json_t *all;
-    if (!shared_path(path, sizeof path, "data/scoring/expected.json"))
-        return NULL;
-    assert_int_equal(json_read(&all, path, &err), OK);
-    json_t *one = json_incref(json_object_get(all, name));
-    json_decref(all);
-    return one;
 }
 
 /* All of a file's JSON lines; NULL where it is not here. */
@@ -267,18 +149,19 @@ static void mmbench_real_answers(void **state)
 {
     (void)state;
     char table[SHARED_PATH], answers[SHARED_PATH];
-    json_t *expected = expected_figures("mmbench");
+    json_t *expected = bed_expected("mmbench");
     if (!expected ||
         !shared_path(table, sizeof table, "data/scoring/mmbench/mmbench_dev_20230712.noimage.tsv") ||
         !shared_path(answers, sizeof answers, "data/scoring/mmbench/answers-13b.jsonl"))
         shared_skip("data/scoring/mmbench");
-    json_t *figures = score("mmbench", &(struct benchmark_paths){.annotations = table}, answers, "official");
-    assert_true(number(figures, "circular_hits") == number(expected, "circular_hits"));
-    assert_true(number(figures, "groups") == number(expected, "groups"));
-    assert_printed(figures, "circular", number(expected, "circular"));
-    assert_printed(figures, "headline", number(expected, "circular"));
-    assert_printed(figures, "all_passes", number(expected, "all_passes"));
-    assert_printed(figures, "first_pass", number(expected, "first_pass"));
+    json_t *figures =
+        bed_score("mmbench", &(struct benchmark_paths){.annotations = table}, answers, "official");
+    assert_true(bed_number(figures, "circular_hits") == bed_number(expected, "circular_hits"));
+    assert_true(bed_number(figures, "groups") == bed_number(expected, "groups"));
+    assert_printed(figures, "circular", bed_number(expected, "circular"));
+    assert_printed(figures, "headline", bed_number(expected, "circular"));
+    assert_printed(figures, "all_passes", bed_number(expected, "all_passes"));
+    assert_printed(figures, "first_pass", bed_number(expected, "first_pass"));
     assert_int_equal(json_array_size(json_object_get(figures, "warnings")), 0);
     json_decref(figures);
     json_decref(expected);
@@ -321,19 +204,19 @@ static void scienceqa_real_answers(void **state)
 {
     (void)state;
     char questions[SHARED_PATH], problems[SHARED_PATH], answers[SHARED_PATH];
-    json_t *expected = expected_figures("scienceqa");
+    json_t *expected = bed_expected("scienceqa");
     if (!expected ||
         !shared_path(questions, sizeof questions, "data/scoring/scienceqa/llava_test_CQM-A.json") ||
         !shared_path(problems, sizeof problems, "data/scoring/scienceqa/problems.json") ||
         !shared_path(answers, sizeof answers, "data/scoring/scienceqa/answers-13b.jsonl"))
         shared_skip("data/scoring/scienceqa");
     struct benchmark_paths paths = {.questions = questions, .annotations = problems};
-    json_t *figures = score("scienceqa", &paths, answers, "official");
-    assert_true(number(figures, "total") == number(expected, "total"));
-    assert_true(number(figures, "correct") == number(expected, "correct"));
-    assert_printed(figures, "accuracy", number(expected, "accuracy"));
-    assert_printed(figures, "image_accuracy", number(expected, "image_accuracy"));
-    assert_printed(figures, "headline", number(expected, "image_accuracy"));
+    json_t *figures = bed_score("scienceqa", &paths, answers, "official");
+    assert_true(bed_number(figures, "total") == bed_number(expected, "total"));
+    assert_true(bed_number(figures, "correct") == bed_number(expected, "correct"));
+    assert_printed(figures, "accuracy", bed_number(expected, "accuracy"));
+    assert_printed(figures, "image_accuracy", bed_number(expected, "image_accuracy"));
+    assert_printed(figures, "headline", bed_number(expected, "image_accuracy"));
     json_decref(figures);
     json_decref(expected);
 }
@@ -342,14 +225,14 @@ static void seed_real_answers(void **state)
 {
     (void)state;
     char golds[SHARED_PATH], answers[SHARED_PATH];
-    json_t *expected = expected_figures("seed");
+    json_t *expected = bed_expected("seed");
     if (!expected || !shared_path(golds, sizeof golds, "data/scoring/seed/SEED-Bench.reconstructed.json") ||
         !shared_path(answers, sizeof answers, "data/scoring/seed/answers-13b.jsonl"))
         shared_skip("data/scoring/seed");
-    json_t *figures = score("seed", &(struct benchmark_paths){.annotations = golds}, answers, "official");
-    assert_printed(figures, "image", number(expected, "image"));
-    assert_printed(figures, "video", number(expected, "video"));
-    assert_int_equal((int)number(figures, "n"), 17990);
+    json_t *figures = bed_score("seed", &(struct benchmark_paths){.annotations = golds}, answers, "official");
+    assert_printed(figures, "image", bed_number(expected, "image"));
+    assert_printed(figures, "video", bed_number(expected, "video"));
+    assert_int_equal((int)bed_number(figures, "n"), 17990);
     assert_int_equal(json_array_size(json_object_get(figures, "warnings")), 0);
     assert_int_equal(json_object_size(json_object_get(figures, "type")), 2);
     json_decref(figures);
@@ -400,7 +283,7 @@ static const char *table_of(const json_t *expected, const char *question)
 {
     const char *prompt = strstr(text_of(expected, "prompt"), "<image>\n") + strlen("<image>\n");
     const char *asked = strstr(prompt, question);
-    const char *path = in_folder("mmbench_dev_20230712.tsv");
+    const char *path = bed_path("mmbench_dev_20230712.tsv");
     assert_non_null(asked);
     FILE *file = fopen(path, "wb");
     char *hint = strndup(prompt, asked > prompt ? (size_t)(asked - prompt - 1) : 0);
@@ -473,7 +356,7 @@ static void prompts_of_all(void **state)
                           row);
             n[1]++;
         } else if (strcmp(name, "seed") == 0) {
-            const char *path = write_file(
+            const char *path = bed_file(
                 "seed_bench/SEED-Bench.json",
                 "{\"questions\": [{\"answer\": \"A\", \"choice_a\": \"One\", \"choice_b\": \"Two\", "
                 "\"choice_c\": "
@@ -482,12 +365,12 @@ static void prompts_of_all(void **state)
                 "\"101669\", "
                 "\"question_type_id\": 5}], \"question_type\": {\"Instances Counting\": 5}}");
             assert_prompt(name, &(struct benchmark_paths){.questions = path}, id, row);
-            write_file(
+            bed_file(
                 "seed_bench/llava-seed-bench.jsonl",
                 "{\"image\":\"SEED-Bench-image/1454426_2591111986\",\"text\":\"How many towels are in the "
                 "image?\\nA. One\\nB. Two\\nC. Three\\nD. Four\\nAnswer with the option's letter from the "
                 "given choices directly.\",\"category\":\"Instances Counting\",\"question_id\":101669}\n");
-            assert_prompt(name, &(struct benchmark_paths){.root = folder}, id, row);
+            assert_prompt(name, &(struct benchmark_paths){.root = bed_folder}, id, row);
             n[2]++;
         }
     }
@@ -498,11 +381,11 @@ static void prompts_of_all(void **state)
 static void prompt_in_chinese(void **state)
 {
     (void)state;
-    write_file("mmbench_cn/mmbench_dev_cn_20231003.tsv",
-               "index\tquestion\thint\tA\tB\tC\tD\tanswer\n7\t图中是什么？\tnan\t猫\t狗\tnone\t鸟\tA\n");
+    bed_file("mmbench_cn/mmbench_dev_cn_20231003.tsv",
+             "index\tquestion\thint\tA\tB\tC\tD\tanswer\n7\t图中是什么？\tnan\t猫\t狗\tnone\t鸟\tA\n");
     struct dataset data;
     struct error err;
-    assert_int_equal(benchmark_read(&data, "mmbench-cn", &(struct benchmark_paths){.root = folder}, &err),
+    assert_int_equal(benchmark_read(&data, "mmbench-cn", &(struct benchmark_paths){.root = bed_folder}, &err),
                      OK);
     assert_string_equal(data.samples[0].text, "图中是什么？\nA. 猫\nB. 狗\n请直接回答选项字母。");
     assert_null(data.samples[0].image);
@@ -522,35 +405,35 @@ static const char circular_table[] = "index\tquestion\tA\tB\tC\tanswer\tcategory
 static void mmbench_circular(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = write_file("t.tsv", circular_table)};
+    struct benchmark_paths paths = {.questions = bed_file("t.tsv", circular_table)};
     /* Question 1 is right throughout; a pass of question 2 is missing, another names nothing. */
-    const char *answers = write_file("a.jsonl", "{\"question_id\": 1000001, \"text\": \"B.\"}\n"
-                                                "{\"question_id\": 1, \"text\": \"B\"}\n"
-                                                "{\"question_id\": \"1\", \"text\": \"(A)\"}\n"
-                                                "{\"question_id\": 9, \"text\": \"A\"}\n"
-                                                "{\"question_id\": 2, \"text\": \"\"}\n"
-                                                "{\"question_id\": 1000002, \"text\": \"y2\"}\n");
-    json_t *figures = score("mmbench", &paths, answers, "official");
-    assert_true(number(figures, "circular") == 100 && number(figures, "groups") == 1);
-    assert_true(number(figures, "circular_hits") == 1 && number(figures, "n") == 4);
-    assert_true(number(figures, "all_passes") == 75 && number(figures, "first_pass") == 50);
-    assert_true(number(json_object_get(figures, "l2_category"), "CP") == 100);
+    const char *answers = bed_file("a.jsonl", "{\"question_id\": 1000001, \"text\": \"B.\"}\n"
+                                              "{\"question_id\": 1, \"text\": \"B\"}\n"
+                                              "{\"question_id\": \"1\", \"text\": \"(A)\"}\n"
+                                              "{\"question_id\": 9, \"text\": \"A\"}\n"
+                                              "{\"question_id\": 2, \"text\": \"\"}\n"
+                                              "{\"question_id\": 1000002, \"text\": \"y2\"}\n");
+    json_t *figures = bed_score("mmbench", &paths, answers, "official");
+    assert_true(bed_number(figures, "circular") == 100 && bed_number(figures, "groups") == 1);
+    assert_true(bed_number(figures, "circular_hits") == 1 && bed_number(figures, "n") == 4);
+    assert_true(bed_number(figures, "all_passes") == 75 && bed_number(figures, "first_pass") == 50);
+    assert_true(bed_number(json_object_get(figures, "l2_category"), "CP") == 100);
     assert_null(json_object_get(json_object_get(figures, "l2_category"), "LR"));
-    assert_true(number(json_object_get(figures, "category"), "ocr") == 100);
-    assert_true(number(figures, "n_missing") == 1 && number(figures, "n_duplicate") == 1);
-    assert_true(number(figures, "n_unknown") == 1);
-    assert_true(warned(figures, "1 questions have an answer to some of their passes"));
-    assert_true(warned(figures, "1 answers name no option"));
-    assert_true(warned(figures, "another order"));
+    assert_true(bed_number(json_object_get(figures, "category"), "ocr") == 100);
+    assert_true(bed_number(figures, "n_missing") == 1 && bed_number(figures, "n_duplicate") == 1);
+    assert_true(bed_number(figures, "n_unknown") == 1);
+    assert_true(bed_warned(figures, "1 questions have an answer to some of their passes"));
+    assert_true(bed_warned(figures, "1 answers name no option"));
+    assert_true(bed_warned(figures, "another order"));
     json_decref(figures);
     /* All passes there, one wrong: the question is lost. */
-    answers = write_file("a.jsonl", "{\"question_id\": 1, \"text\": \"A\"}\n"
-                                    "{\"question_id\": 2, \"text\": \"B\"}\n"
-                                    "{\"question_id\": 1000001, \"text\": \"B\"}\n"
-                                    "{\"question_id\": 1000002, \"text\": \"C\"}\n"
-                                    "{\"question_id\": 2000002, \"text\": \"B\"}\n");
-    figures = score("mmbench", &paths, answers, "lmms");
-    assert_true(number(figures, "circular") == 50 && number(figures, "groups") == 2);
+    answers = bed_file("a.jsonl", "{\"question_id\": 1, \"text\": \"A\"}\n"
+                                  "{\"question_id\": 2, \"text\": \"B\"}\n"
+                                  "{\"question_id\": 1000001, \"text\": \"B\"}\n"
+                                  "{\"question_id\": 1000002, \"text\": \"C\"}\n"
+                                  "{\"question_id\": 2000002, \"text\": \"B\"}\n");
+    figures = bed_score("mmbench", &paths, answers, "lmms");
+    assert_true(bed_number(figures, "circular") == 50 && bed_number(figures, "groups") == 2);
     json_decref(figures);
 }
 
@@ -559,21 +442,21 @@ static void hostile_answers(void **state)
 {
     (void)state;
     static const char *const protocols[] = {"official", "lmms", "vlmeval"};
-    struct benchmark_paths mmbench = {.questions = write_file("t.tsv", circular_table)};
+    struct benchmark_paths mmbench = {.questions = bed_file("t.tsv", circular_table)};
     struct benchmark_paths science = {
-        .questions = write_file("llava_test_CQM-A.json",
-                                "[{\"id\": \"1\", \"image\": \"1/image.png\", \"conversations\": [{\"from\": "
-                                "\"human\", \"value\": \"<image>\\nq\\nA. x\\nB. y\"}]}, {\"id\": \"2\", "
-                                "\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}]}]"),
-        .annotations = write_file("problems.json",
-                                  "{\"1\": {\"choices\": [\"x\", \"y\"], \"answer\": 1, \"subject\": \"s\"}, "
-                                  "\"2\": {\"choices\": [\"x\", \"y\"], \"answer\": 0}}")};
+        .questions = bed_file("llava_test_CQM-A.json",
+                              "[{\"id\": \"1\", \"image\": \"1/image.png\", \"conversations\": [{\"from\": "
+                              "\"human\", \"value\": \"<image>\\nq\\nA. x\\nB. y\"}]}, {\"id\": \"2\", "
+                              "\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}]}]"),
+        .annotations = bed_file("problems.json",
+                                "{\"1\": {\"choices\": [\"x\", \"y\"], \"answer\": 1, \"subject\": \"s\"}, "
+                                "\"2\": {\"choices\": [\"x\", \"y\"], \"answer\": 0}}")};
     struct benchmark_paths seed = {
-        .annotations = write_file(
-            "SEED-Bench.json", "{\"questions\": [{\"question_id\": \"1\", \"answer\": \"B\", \"data_type\": "
-                               "\"image\", \"question_type_id\": 3}, {\"question_id\": \"v2\", \"answer\": "
-                               "\"A\", \"data_type\": \"video\", \"question_type_id\": 10}]}")};
-    const char *path = in_folder("a.jsonl");
+        .annotations = bed_file("SEED-Bench.json",
+                                "{\"questions\": [{\"question_id\": \"1\", \"answer\": \"B\", \"data_type\": "
+                                "\"image\", \"question_type_id\": 3}, {\"question_id\": \"v2\", \"answer\": "
+                                "\"A\", \"data_type\": \"video\", \"question_type_id\": 10}]}")};
+    const char *path = bed_path("a.jsonl");
     FILE *file = fopen(path, "wb");
     fputs("{\"question_id\": 1, \"text\": \"", file);
     for (int i = 0; i < 1 << 20; i++)
@@ -581,16 +464,16 @@ static void hostile_answers(void **state)
     fputs(". The answer is B.\"}\n{\"question_id\": 2, \"text\": \"A\xff\xc3\"}\n", file);
     fclose(file);
     for (int p = 0; p < 3; p++) {
-        json_t *figures = score("mmbench", &mmbench, path, protocols[p]);
-        assert_true(number(figures, "n") == 2);
+        json_t *figures = bed_score("mmbench", &mmbench, path, protocols[p]);
+        assert_true(bed_number(figures, "n") == 2);
         json_decref(figures);
-        figures = score("scienceqa", &science, path, protocols[p]);
-        assert_true(number(figures, "n") == 2);
+        figures = bed_score("scienceqa", &science, path, protocols[p]);
+        assert_true(bed_number(figures, "n") == 2);
         /* Officially the one sentence counts; VLMEvalKit finds the B among the last words. */
-        assert_true(number(figures, "image_accuracy") == (p == 1 ? 0 : 100));
+        assert_true(bed_number(figures, "image_accuracy") == (p == 1 ? 0 : 100));
         json_decref(figures);
-        figures = score("seed", &seed, path, protocols[p]);
-        assert_true(number(figures, "n") >= 1);
+        figures = bed_score("seed", &seed, path, protocols[p]);
+        assert_true(bed_number(figures, "n") >= 1);
         json_decref(figures);
     }
 }
@@ -599,25 +482,26 @@ static void scienceqa_missing_is_failed(void **state)
 {
     (void)state;
     struct benchmark_paths paths = {
-        .questions = write_file(
+        .questions = bed_file(
             "llava_test_CQM-A.json",
             "[{\"id\": \"1\", \"image\": \"1/image.png\", \"conversations\": [{\"value\": \"<image>\\nq\"}]},"
             " {\"id\": \"2\", \"image\": \"2/image.png\", \"conversations\": [{\"value\": \"q\\n<image>\"}]},"
             " {\"id\": \"3\", \"conversations\": [{\"value\": \" q \"}]}, {\"id\": \"4\", \"conversations\": "
             "[{\"value\": \"q\"}]}]"),
-        .annotations = write_file(
+        .annotations = bed_file(
             "problems.json", "{\"1\": {\"choices\": [\"x\", \"y\"], \"answer\": 1}, \"2\": {\"choices\": "
                              "[\"x\"], \"answer\": 0}, \"3\": {\"choices\": [\"x\"], \"answer\": 0}, \"4\": "
                              "{\"choices\": [\"x\"], \"answer\": 0}}")};
-    write_file("pid_splits.json", "{\"test\": [\"1\", \"2\", \"3\", \"5\", \"6\"]}");
-    const char *answers = write_file("a.jsonl", "{\"question_id\": \"1\", \"text\": \"B\"}\n"
-                                                "{\"question_id\": \"3\", \"text\": \"A. x\"}\n"
-                                                "{\"question_id\": \"4\", \"text\": \"A\"}\n");
-    json_t *figures = score("scienceqa", &paths, answers, "official");
-    assert_true(number(figures, "total") == 3 && number(figures, "correct") == 2); /* 4 is not in the split */
-    assert_true(number(figures, "image_accuracy") == 100); /* 2 has no prompt, so it is no picture's */
-    assert_true(warned(figures, "FAILED"));
-    assert_true(warned(figures, "4 of the 5 questions of the test split"));
+    bed_file("pid_splits.json", "{\"test\": [\"1\", \"2\", \"3\", \"5\", \"6\"]}");
+    const char *answers = bed_file("a.jsonl", "{\"question_id\": \"1\", \"text\": \"B\"}\n"
+                                              "{\"question_id\": \"3\", \"text\": \"A. x\"}\n"
+                                              "{\"question_id\": \"4\", \"text\": \"A\"}\n");
+    json_t *figures = bed_score("scienceqa", &paths, answers, "official");
+    assert_true(bed_number(figures, "total") == 3 &&
+                bed_number(figures, "correct") == 2);          /* 4 is not in the split */
+    assert_true(bed_number(figures, "image_accuracy") == 100); /* 2 has no prompt, so it is no picture's */
+    assert_true(bed_warned(figures, "FAILED"));
+    assert_true(bed_warned(figures, "4 of the 5 questions of the test split"));
     json_decref(figures);
     struct dataset data;
     struct error err;
@@ -660,9 +544,9 @@ static void scienceqa_bad_files(void **state)
                                     ? files[i].questions
                                     : "[{\"id\": \"1\", \"conversations\": [{\"value\": \"q\"}]}]";
         struct benchmark_paths paths = {
-            .questions = write_file("q.json", questions),
-            .annotations = files[i].problems ? write_file("problems.json", files[i].problems) : NULL};
-        assert_refused("scienceqa", &paths, files[i].expected);
+            .questions = bed_file("q.json", questions),
+            .annotations = files[i].problems ? bed_file("problems.json", files[i].problems) : NULL};
+        bed_refused("scienceqa", &paths, NULL, files[i].expected);
     }
 }
 
@@ -670,43 +554,43 @@ static void seed_pairs_by_order(void **state)
 {
     (void)state;
     const char *annotations =
-        write_file("seed_bench/SEED-Bench.json",
-                   "{\"questions\": [{\"question_id\": \"7\", \"answer\": \"B\", \"data_type\": \"image\", "
-                   "\"question_type_id\": 1}, {\"question_id\": \"v1\", \"answer\": \"A\", \"data_type\": "
-                   "\"video\", \"question_type_id\": 10}, {\"question_id\": \"7\", \"answer\": \"C\", "
-                   "\"data_type\": \"image\", \"question_type_id\": 2}], \"question_type\": {\"Scene "
-                   "Understanding\": 1, \"Instance Identity\": 2}}");
-    write_file("seed_bench/llava-seed-bench.jsonl",
-               "{\"question_id\": \"v1\", \"image\": \"SEED-Bench-video-image/v1.png\", \"text\": \"c\"}\n"
-               "{\"question_id\": 7, \"image\": \"SEED-Bench-image/p\", \"text\": \"a\"}\n"
-               "{\"question_id\": 7, \"image\": \"SEED-Bench-image/q\", \"text\": \"b\"}\n"
-               "{\"question_id\": \"v2\", \"image\": \"SEED-Bench-video-image/v2.png\", \"text\": \"d\"}\n");
+        bed_file("seed_bench/SEED-Bench.json",
+                 "{\"questions\": [{\"question_id\": \"7\", \"answer\": \"B\", \"data_type\": \"image\", "
+                 "\"question_type_id\": 1}, {\"question_id\": \"v1\", \"answer\": \"A\", \"data_type\": "
+                 "\"video\", \"question_type_id\": 10}, {\"question_id\": \"7\", \"answer\": \"C\", "
+                 "\"data_type\": \"image\", \"question_type_id\": 2}], \"question_type\": {\"Scene "
+                 "Understanding\": 1, \"Instance Identity\": 2}}");
+    bed_file("seed_bench/llava-seed-bench.jsonl",
+             "{\"question_id\": \"v1\", \"image\": \"SEED-Bench-video-image/v1.png\", \"text\": \"c\"}\n"
+             "{\"question_id\": 7, \"image\": \"SEED-Bench-image/p\", \"text\": \"a\"}\n"
+             "{\"question_id\": 7, \"image\": \"SEED-Bench-image/q\", \"text\": \"b\"}\n"
+             "{\"question_id\": \"v2\", \"image\": \"SEED-Bench-video-image/v2.png\", \"text\": \"d\"}\n");
     const char *answers =
-        write_file("a.jsonl", "{\"question_id\": \"v1\", \"text\": \"A\"}\n{\"question_id\": 7, \"text\": "
-                              "\"B\"}\n{\"question_id\": 7, \"text\": \"C\"}\n");
-    struct benchmark_paths paths = {.root = folder};
-    json_t *figures = score("seed", &paths, answers, "official");
-    assert_true(number(figures, "total") == 100 && number(figures, "n") == 3);
-    assert_true(number(figures, "n_unknown") == 1 && number(figures, "n_missing") == 1);
-    assert_true(number(json_object_get(figures, "type"), "Scene Understanding") == 100);
-    assert_true(number(json_object_get(figures, "type"), "type 10") == 100);
+        bed_file("a.jsonl", "{\"question_id\": \"v1\", \"text\": \"A\"}\n{\"question_id\": 7, \"text\": "
+                            "\"B\"}\n{\"question_id\": 7, \"text\": \"C\"}\n");
+    struct benchmark_paths paths = {.root = bed_folder};
+    json_t *figures = bed_score("seed", &paths, answers, "official");
+    assert_true(bed_number(figures, "total") == 100 && bed_number(figures, "n") == 3);
+    assert_true(bed_number(figures, "n_unknown") == 1 && bed_number(figures, "n_missing") == 1);
+    assert_true(bed_number(json_object_get(figures, "type"), "Scene Understanding") == 100);
+    assert_true(bed_number(json_object_get(figures, "type"), "type 10") == 100);
     json_decref(figures);
-    answers = write_file("a.jsonl", "{\"question_id\": 7, \"text\": \"B.\"}\n{\"question_id\": 7, \"text\": "
-                                    "\"Cat\"}\n{\"question_id\": \"v1\", \"text\": \"a\"}\n");
-    figures = score("seed", &(struct benchmark_paths){.annotations = annotations}, answers, "official");
-    assert_true(number(figures, "image") == 0 && number(figures, "video") == 0);
-    assert_true(warned(figures, "3 answers are no option's letter"));
+    answers = bed_file("a.jsonl", "{\"question_id\": 7, \"text\": \"B.\"}\n{\"question_id\": 7, \"text\": "
+                                  "\"Cat\"}\n{\"question_id\": \"v1\", \"text\": \"a\"}\n");
+    figures = bed_score("seed", &(struct benchmark_paths){.annotations = annotations}, answers, "official");
+    assert_true(bed_number(figures, "image") == 0 && bed_number(figures, "video") == 0);
+    assert_true(bed_warned(figures, "3 answers are no option's letter"));
     json_decref(figures);
-    figures = score("seed", &(struct benchmark_paths){.annotations = annotations}, answers, "lmms");
-    assert_true(number(figures, "image") == 100 && number(figures, "video") == 100);
+    figures = bed_score("seed", &(struct benchmark_paths){.annotations = annotations}, answers, "lmms");
+    assert_true(bed_number(figures, "image") == 100 && bed_number(figures, "video") == 100);
     json_decref(figures);
-    assert_refused("seed", &(struct benchmark_paths){.questions = write_file("x.json", "{\"questions\": 3}")},
-                   "expected a list");
-    assert_refused("seed",
-                   &(struct benchmark_paths){
-                       .questions = write_file("x.json", "{\"questions\": [{\"question_id\": 1, \"answer\": "
-                                                         "\"E\"}]}")},
-                   "expected A, B, C or D");
+    bed_refused("seed", &(struct benchmark_paths){.questions = bed_file("x.json", "{\"questions\": 3}")},
+                NULL, "expected a list");
+    bed_refused("seed",
+                &(struct benchmark_paths){
+                    .questions = bed_file("x.json", "{\"questions\": [{\"question_id\": 1, \"answer\": "
+                                                    "\"E\"}]}")},
+                NULL, "expected A, B, C or D");
 }
 
 /* ---- submissions -----------------------------------------------------------------------------------------
@@ -720,7 +604,7 @@ static void submissions(void **state)
     struct error err;
     char *text, command[512];
     size_t n;
-    struct benchmark_paths paths = {.questions = write_file("t.tsv", circular_table)};
+    struct benchmark_paths paths = {.questions = bed_file("t.tsv", circular_table)};
     assert_int_equal(benchmark_read(&data, "mmbench", &paths, &err), OK);
     assert_int_equal(answers_new(&answers, &data, &err), OK);
     char *longest = memory_alloc(40001, 1);
@@ -728,13 +612,13 @@ static void submissions(void **state)
     longest[40000] = '\0';
     answers.text[0] = longest;
     answers.text[1] = "=B & <b>";
-    assert_int_equal(data.benchmark->submit(in_folder("s.xlsx"), &data, &answers, &err), OK);
-    assert_int_equal(data.benchmark->submit(in_folder("no/such/folder.xlsx"), &data, &answers, &err),
+    assert_int_equal(data.benchmark->submit(bed_path("s.xlsx"), &data, &answers, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("no/such/folder.xlsx"), &data, &answers, &err),
                      NO_MACHINE);
     answers_free(&answers);
     free(longest);
     dataset_close(&data);
-    assert_int_equal(file_read(&text, &n, in_folder("s.xlsx"), 1 << 20, &err), OK);
+    assert_int_equal(file_read(&text, &n, bed_path("s.xlsx"), 1 << 20, &err), OK);
     assert_memory_equal(text, "PK", 2);
     free(text);
     if (system("command -v unzip >/dev/null") == 0) {
@@ -742,35 +626,35 @@ static void submissions(void **state)
             command, sizeof command,
             "cd %s && unzip -p s.xlsx xl/sharedStrings.xml | grep -q 'prediction.*=B &amp; &lt;b&gt;' && "
             "unzip -p s.xlsx xl/worksheets/sheet1.xml | grep -q '<v>2000002</v>'",
-            folder);
+            bed_folder);
         assert_int_equal(system(command), 0);
     }
     paths = (struct benchmark_paths){
-        .annotations = write_file(
-            "SEED-Bench.json", "{\"questions\": [{\"question_id\": \"1\", \"answer\": \"B\", \"data_type\": "
-                               "\"image\", \"question_type_id\": 3}, {\"question_id\": \"v2\", \"answer\": "
-                               "\"A\", \"data_type\": \"video\", \"question_type_id\": 10}]}")};
+        .annotations = bed_file("SEED-Bench.json",
+                                "{\"questions\": [{\"question_id\": \"1\", \"answer\": \"B\", \"data_type\": "
+                                "\"image\", \"question_type_id\": 3}, {\"question_id\": \"v2\", \"answer\": "
+                                "\"A\", \"data_type\": \"video\", \"question_type_id\": 10}]}")};
     assert_int_equal(benchmark_read(&data, "seed", &paths, &err), OK);
     assert_int_equal(answers_new(&answers, &data, &err), OK);
     answers.text[0] = "B";
-    assert_int_equal(data.benchmark->submit(in_folder("s.jsonl"), &data, &answers, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("s.jsonl"), &data, &answers, &err), OK);
     answers_free(&answers);
     dataset_close(&data);
-    assert_int_equal(file_read(&text, &n, in_folder("s.jsonl"), 1 << 20, &err), OK);
+    assert_int_equal(file_read(&text, &n, bed_path("s.jsonl"), 1 << 20, &err), OK);
     assert_string_equal(text, "{\"question_id\": \"1\", \"prediction\": \"B\"}\n");
     free(text);
     paths = (struct benchmark_paths){
-        .questions = write_file("q.json", "[{\"id\": \"1\", \"conversations\": [{\"value\": \"q\"}]}]"),
-        .annotations = write_file("problems.json", "{\"1\": {\"choices\": [\"x\", \"y\"], \"answer\": 1}}")};
+        .questions = bed_file("q.json", "[{\"id\": \"1\", \"conversations\": [{\"value\": \"q\"}]}]"),
+        .annotations = bed_file("problems.json", "{\"1\": {\"choices\": [\"x\", \"y\"], \"answer\": 1}}")};
     assert_int_equal(benchmark_read(&data, "scienceqa", &paths, &err), OK);
     assert_int_equal(answers_new(&answers, &data, &err), OK);
     answers.text[0] = "B";
-    assert_int_equal(data.benchmark->submit(in_folder("s.json"), &data, &answers, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("s.json"), &data, &answers, &err), OK);
     answers_free(&answers);
     dataset_close(&data);
     json_t *root;
-    assert_int_equal(json_read(&root, in_folder("s.json"), &err), OK);
-    assert_true(number(root, "acc") == 100);
+    assert_int_equal(json_read(&root, bed_path("s.json"), &err), OK);
+    assert_true(bed_number(root, "acc") == 100);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(root, "results"), "1")), 1);
     json_decref(root);
 }
@@ -784,14 +668,14 @@ int main(void)
         cmocka_unit_test(mmbench_real_answers),
         cmocka_unit_test(scienceqa_real_answers),
         cmocka_unit_test(seed_real_answers),
-        cmocka_unit_test_setup_teardown(prompts_of_all, setup, teardown),
-        cmocka_unit_test_setup_teardown(prompt_in_chinese, setup, teardown),
-        cmocka_unit_test_setup_teardown(mmbench_circular, setup, teardown),
-        cmocka_unit_test_setup_teardown(hostile_answers, setup, teardown),
-        cmocka_unit_test_setup_teardown(scienceqa_missing_is_failed, setup, teardown),
-        cmocka_unit_test_setup_teardown(scienceqa_bad_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(seed_pairs_by_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(submissions, setup, teardown),
+        cmocka_unit_test_setup_teardown(prompts_of_all, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(prompt_in_chinese, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mmbench_circular, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(hostile_answers, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(scienceqa_missing_is_failed, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(scienceqa_bad_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(seed_pairs_by_order, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(submissions, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,69 +1,14 @@
 /* Questions about clips: the official figures, what a judge is asked and what is made of its replies,
  * prompts, and files that are not what they should be. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/json.h"
 #include "core/sha256.h"
-#include "datasets/benchmark.h"
 #include "datasets/python_literal.h"
 #include "datasets/video_qa.h"
 #include "harness/template.h"
-#include "tests/shared.h"
-
-#include <cmocka.h> /* last: its fail() would hide ours */
+#include "tests/score_bed.h"
 
 /* ---- helpers --------------------------------------------------------------------------------------------
  */
-
-static char folder[64]; /* of the test that runs */
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/winnow-test-videoqa-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
-    return system(command);
-}
-
-static const char *in_folder(const char *name)
-{
-    static char paths[32][512];
-    static int next;
-    char *path = paths[next++ % 32];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-    const char *path = in_folder(name);
-    for (char *at = strchr(path + strlen(folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
-        *at = '\0';
-        mkdir(path, 0777);
-        *at = '/';
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
 
 static void open_dataset(struct dataset *data, const char *name, const struct benchmark_paths *paths)
 {
@@ -99,45 +44,11 @@ static json_t *score(const char *name, const struct benchmark_paths *paths, cons
     return score_with(name, paths, answers_path, NULL);
 }
 
-static double number(const json_t *figures, const char *key)
-{
-    const json_t *value = json_object_get(figures, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
 static void expect_number(const json_t *figures, const char *key, double expected, double tolerance)
 {
-    double found = number(figures, key);
+    double found = bed_number(figures, key);
     if (!(fabs(found - expected) <= tolerance))
         fail_msg("%s: expected %.9g, found %.9g", key, expected, found);
-}
-
-static bool warned(const json_t *figures, const char *part)
-{
-    size_t i;
-    json_t *text;
-    json_array_foreach(json_object_get(figures, "warnings"), i,
-                       text) if (strstr(json_string_value(text), part)) return true;
-    return false;
-}
-
-/* Reading a dataset, or answers to it, must fail with a message that holds `expected`. */
-static void expect_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                           const char *expected)
-{
-    struct dataset data;
-    struct answers answers = {0};
-    struct error err = {0};
-    enum status status = benchmark_read(&data, name, paths, &err);
-    if (status == OK) {
-        assert_non_null(answers_path);
-        status = answers_read(&answers, &data, answers_path, &err);
-        answers_free(&answers);
-        dataset_close(&data);
-    }
-    assert_int_equal(status, BAD_INPUT);
-    if (!strstr(err.text, expected))
-        fail_msg("expected \"%s\" in: %s", expected, err.text);
 }
 
 static const char questions_text[] =
@@ -154,32 +65,18 @@ static const char answers_text[] =
 
 static struct benchmark_paths small_files(void)
 {
-    return (struct benchmark_paths){.questions = write_file("q.json", questions_text),
-                                    .annotations = write_file("a.json", golds_text)};
+    return (struct benchmark_paths){.questions = bed_file("q.json", questions_text),
+                                    .annotations = bed_file("a.json", golds_text)};
 }
 
 /* ---- official figures -----------------------------------------------------------------------------------
  */
 
-static json_t *expected_figures(const char *key)
-{
-    char path[SHARED_PATH];
-    struct error err;
-    json_t *root;
-    if (!shared_path(path, sizeof path, "data/scoring/expected.json"))
-        shared_skip("data/scoring/expected.json");
-    assert_int_equal(json_read(&root, path, &err), OK);
-    json_t *out = json_incref(json_object_get(root, key));
-    json_decref(root);
-    assert_non_null(out);
-    return out;
-}
-
 static void official_judge(void **state)
 {
     (void)state;
     char answers[SHARED_PATH], replies[SHARED_PATH], results[SHARED_PATH];
-    json_t *expected = expected_figures("video_judge");
+    json_t *expected = bed_expected("video_judge");
     assert_non_null(shared_path(answers, sizeof answers, "data/scoring/video/judge_predictions.jsonl"));
     assert_non_null(shared_path(replies, sizeof replies, "data/scoring/video/judge_replies"));
     assert_non_null(shared_path(results, sizeof results, "data/scoring/video/judge_results.json"));
@@ -188,15 +85,15 @@ static void official_judge(void **state)
     for (int s = 0; s < 2; s++)
         for (int b = 0; b < 4; b++) {
             json_t *figures = score(names[b], &(struct benchmark_paths){.annotations = stores[s]}, answers);
-            expect_number(figures, "yes", number(expected, "yes"), 0);
-            expect_number(figures, "no", number(expected, "no"), 0);
-            expect_number(figures, "accuracy", number(expected, "accuracy"), 5e-5);
-            expect_number(figures, "average_score", number(expected, "average_score"), 0);
-            expect_number(figures, "headline", 100 * number(figures, "accuracy"), 1e-9);
+            expect_number(figures, "yes", bed_number(expected, "yes"), 0);
+            expect_number(figures, "no", bed_number(expected, "no"), 0);
+            expect_number(figures, "accuracy", bed_number(expected, "accuracy"), 5e-5);
+            expect_number(figures, "average_score", bed_number(expected, "average_score"), 0);
+            expect_number(figures, "headline", 100 * bed_number(figures, "accuracy"), 1e-9);
             expect_number(figures, "n", 8, 0);
-            assert_true(warned(figures, "have no score"));
-            assert_true(warned(figures, "neither yes nor no"));
-            assert_false(warned(figures, "another order"));
+            assert_true(bed_warned(figures, "have no score"));
+            assert_true(bed_warned(figures, "neither yes nor no"));
+            assert_false(bed_warned(figures, "another order"));
             json_decref(figures);
         }
     json_decref(expected);
@@ -206,11 +103,11 @@ static void official_activitynet(void **state)
 {
     (void)state;
     char answers[SHARED_PATH], golds[SHARED_PATH];
-    json_t *expected = expected_figures("activitynet_exact");
+    json_t *expected = bed_expected("activitynet_exact");
     assert_non_null(shared_path(answers, sizeof answers, "data/scoring/video/anet_val_predictions.json"));
     assert_non_null(shared_path(golds, sizeof golds, "data/scoring/video/anet_val_a.json"));
     json_t *figures = score("activitynet", &(struct benchmark_paths){.annotations = golds}, answers);
-    expect_number(figures, "all", number(expected, "all"), 5e-5);
+    expect_number(figures, "all", bed_number(expected, "all"), 5e-5);
     expect_number(figures, "headline", 39.8444444444, 1e-9);
     expect_number(figures, "n", 18000, 0);
     /* The official eval.py on the same files; its Free is 0.7583 because of the order of its types. */
@@ -282,7 +179,7 @@ static void judge_request(void **state)
     (void)state;
     struct benchmark_paths paths = {
         .questions =
-            write_file("q.json", "{\"id\": 7, \"question\": \"what is that?\", \"answer\": \"a dog\"}\n")};
+            bed_file("q.json", "{\"id\": 7, \"question\": \"what is that?\", \"answer\": \"a dog\"}\n")};
     struct dataset data;
     struct judge_request request;
     struct error err = {0};
@@ -300,7 +197,7 @@ static void judge_request(void **state)
     }
     dataset_close(&data);
     /* Without the gold there is nothing to compare with. */
-    paths.questions = write_file("q2.json", "{\"id\": 7, \"question\": \"what is that?\"}\n");
+    paths.questions = bed_file("q2.json", "{\"id\": 7, \"question\": \"what is that?\"}\n");
     open_dataset(&data, "video-judge", &paths);
     assert_int_equal(judging->ask(&request, &data, 0, "A puppy.", 0, &err), BAD_INPUT);
     assert_non_null(strstr(err.text, "test_a.json"));
@@ -422,19 +319,19 @@ static void judge_verdicts(void **state)
 {
     (void)state;
     struct benchmark_paths paths = small_files();
-    const char *answers = write_file("answers.jsonl", answers_text);
+    const char *answers = bed_file("answers.jsonl", answers_text);
     static const char *const verdicts[] = {"{'pred': 'yes', 'score': 5}", "{'pred': 'no', 'score': 2}", NULL};
     json_t *figures = score_with("msvd", &paths, answers, verdicts);
     expect_number(figures, "accuracy", 0.5, 0);
     expect_number(figures, "average_score", 3.5, 0);
     expect_number(figures, "headline", 50, 0);
     expect_number(figures, "n", 2, 0);
-    assert_true(warned(figures, "1 answers have no reply"));
+    assert_true(bed_warned(figures, "1 answers have no reply"));
     json_decref(figures);
 
     figures = score("msvd", &paths, answers);
     assert_true(json_is_null(json_object_get(figures, "headline")));
-    assert_true(warned(figures, "no judge"));
+    assert_true(bed_warned(figures, "no judge"));
     json_decref(figures);
 
     struct dataset data;
@@ -454,34 +351,34 @@ static void judge_verdicts(void **state)
 static void stored_replies(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = write_file("q.json", questions_text),
-                                    .annotations = in_folder("replies")};
-    const char *answers = write_file("answers.jsonl", answers_text);
-    write_file("replies/v_a_0.json",
-               "[{\"pred\": \"yes\", \"score\": 5}, {\"q\": \"\", \"a\": \"\", \"pred\": \"A man.\"}]");
-    write_file("replies/v_a_1.json",
-               "[{\"pred\": \"no\", \"score\": 1}, {\"q\": \"\", \"a\": \"\", \"pred\": \"rain\"}]");
-    write_file("replies/v_c_9.json", "[{\"pred\": \"no\", \"score\": 1}]");
-    write_file("replies/notes.txt", "no reply");
+    struct benchmark_paths paths = {.questions = bed_file("q.json", questions_text),
+                                    .annotations = bed_path("replies")};
+    const char *answers = bed_file("answers.jsonl", answers_text);
+    bed_file("replies/v_a_0.json",
+             "[{\"pred\": \"yes\", \"score\": 5}, {\"q\": \"\", \"a\": \"\", \"pred\": \"A man.\"}]");
+    bed_file("replies/v_a_1.json",
+             "[{\"pred\": \"no\", \"score\": 1}, {\"q\": \"\", \"a\": \"\", \"pred\": \"rain\"}]");
+    bed_file("replies/v_c_9.json", "[{\"pred\": \"no\", \"score\": 1}]");
+    bed_file("replies/notes.txt", "no reply");
     json_t *figures = score("msvd", &paths, answers);
     expect_number(figures, "accuracy", 0.5, 0);
     expect_number(figures, "n", 2, 0);
-    assert_true(warned(figures, "1 answers have no reply"));
-    assert_true(warned(figures, "1 stored replies judge another answer"));
-    assert_true(warned(figures, "1 stored replies are to no question"));
+    assert_true(bed_warned(figures, "1 answers have no reply"));
+    assert_true(bed_warned(figures, "1 stored replies judge another answer"));
+    assert_true(bed_warned(figures, "1 stored replies are to no question"));
     json_decref(figures);
     /* A missing clip is no matter for scoring. */
-    write_file("replies/v_b_0.json", "[{\"pred\": \"yes\"");
-    expect_refused("msvd", &paths, answers, "v_b_0.json");
-    write_file("replies/v_b_0.json", "{\"pred\": \"yes\", \"score\": 1}");
-    expect_refused("msvd", &paths, answers, "expected a judged record");
-    write_file("others/v_c_9.json", "[{\"pred\": \"no\", \"score\": 1}]");
-    paths.annotations = in_folder("others");
-    expect_refused("msvd", &paths, answers, "holds replies to none of the 3 questions");
-    mkdir(in_folder("none"), 0777);
-    paths.annotations = in_folder("none");
-    expect_refused("msvd", &paths, answers, "holds no stored reply");
-    expect_refused("activitynet", &paths, answers, "is a folder");
+    bed_file("replies/v_b_0.json", "[{\"pred\": \"yes\"");
+    bed_refused("msvd", &paths, answers, "v_b_0.json");
+    bed_file("replies/v_b_0.json", "{\"pred\": \"yes\", \"score\": 1}");
+    bed_refused("msvd", &paths, answers, "expected a judged record");
+    bed_file("others/v_c_9.json", "[{\"pred\": \"no\", \"score\": 1}]");
+    paths.annotations = bed_path("others");
+    bed_refused("msvd", &paths, answers, "holds replies to none of the 3 questions");
+    mkdir(bed_path("none"), 0777);
+    paths.annotations = bed_path("none");
+    bed_refused("msvd", &paths, answers, "holds no stored reply");
+    bed_refused("activitynet", &paths, answers, "is a folder");
 }
 
 /* ---- files ----------------------------------------------------------------------------------------------
@@ -503,24 +400,24 @@ static void clip_files(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char name[256], expected[256];
         snprintf(name, sizeof name, "%s/test_q.json", rows[i].folder);
-        write_file(name, questions_text);
+        bed_file(name, questions_text);
         snprintf(name, sizeof name, "%s/test_a.json", rows[i].folder);
-        write_file(name, golds_text);
+        bed_file(name, golds_text);
         snprintf(name, sizeof name, "%s/%s/%s", rows[i].folder, rows[i].clips, rows[i].first);
-        write_file(name, "clip");
+        bed_file(name, "clip");
         snprintf(name, sizeof name, "%s/%s/%s", rows[i].folder, rows[i].clips, rows[i].second);
-        write_file(name, "clip");
+        bed_file(name, "clip");
         struct dataset data;
-        open_dataset(&data, rows[i].name, &(struct benchmark_paths){.root = folder});
+        open_dataset(&data, rows[i].name, &(struct benchmark_paths){.root = bed_folder});
         assert_int_equal(data.n, 3);
         assert_string_equal(data.benchmark->template, "llava_v1");
         assert_int_equal(sample_placeholders(&data, 0).n, 8);
         assert_true(sample_placeholders(&data, 0).joined);
-        snprintf(expected, sizeof expected, "%s/%s/%s/%s", folder, rows[i].folder, rows[i].clips,
+        snprintf(expected, sizeof expected, "%s/%s/%s/%s", bed_folder, rows[i].folder, rows[i].clips,
                  rows[i].first);
         assert_string_equal(data.samples[0].image, expected);
         assert_string_equal(data.samples[1].image, expected);
-        snprintf(expected, sizeof expected, "%s/%s/%s/%s", folder, rows[i].folder, rows[i].clips,
+        snprintf(expected, sizeof expected, "%s/%s/%s/%s", bed_folder, rows[i].folder, rows[i].clips,
                  rows[i].second);
         assert_string_equal(data.samples[2].image, expected);
         assert_string_equal(data.samples[2].cluster, "b");
@@ -532,16 +429,16 @@ static void clip_files(void **state)
     }
     /* A clip that is not there: the question stays, under the first name that is tried. */
     char command[256];
-    snprintf(command, sizeof command, "rm '%s/msrvtt/videos/b.mov'", folder);
+    snprintf(command, sizeof command, "rm '%s/msrvtt/videos/b.mov'", bed_folder);
     assert_int_equal(system(command), 0);
     struct dataset data;
-    open_dataset(&data, "msrvtt", &(struct benchmark_paths){.root = folder});
+    open_dataset(&data, "msrvtt", &(struct benchmark_paths){.root = bed_folder});
     assert_non_null(strstr(data.samples[2].image, "/msrvtt/videos/b.mp4"));
     dataset_close(&data);
     static const char *const verdicts[] = {"{'score': 1}", "{'score': 1}", "{'score': 1}"};
-    json_t *figures = score_with("msrvtt", &(struct benchmark_paths){.root = folder},
-                                 write_file("answers.jsonl", answers_text), verdicts);
-    assert_true(warned(figures, "1 clips are not in the folder"));
+    json_t *figures = score_with("msrvtt", &(struct benchmark_paths){.root = bed_folder},
+                                 bed_file("answers.jsonl", answers_text), verdicts);
+    assert_true(bed_warned(figures, "1 clips are not in the folder"));
     json_decref(figures);
 }
 
@@ -550,7 +447,7 @@ static void twins(void **state)
     (void)state;
     static const char *const names[] = {"mini-tgif", "mini-msvd", "mini-msrvtt", "mini-activitynet"};
     struct benchmark_paths paths = small_files();
-    const char *answers = write_file("answers.jsonl", answers_text);
+    const char *answers = bed_file("answers.jsonl", answers_text);
     for (int i = 0; i < 4; i++) { /* "A man." is not "man"; "snow" and "Yes." are right */
         json_t *figures = score(names[i], &paths, answers);
         expect_number(figures, "accuracy", 2.0 / 3, 1e-15);
@@ -567,17 +464,16 @@ static void order(void **state)
 {
     (void)state;
     struct benchmark_paths paths = small_files();
-    const char *answers = write_file("answers.jsonl", answers_text);
-    paths.annotations =
-        write_file("a.json", "[{\"answer\": \"yes\", \"type\": 3, \"question_id\": \"v_b_0\"},"
-                             " {\"answer\": \"snow\", \"type\": 5, \"question_id\": \"v_a_1\"},"
-                             " {\"answer\": \"man\", \"type\": 0, \"question_id\": \"v_a_0\"},"
-                             " {\"answer\": \"x\", \"type\": 0, \"question_id\": \"v_z_0\"}]");
+    const char *answers = bed_file("answers.jsonl", answers_text);
+    paths.annotations = bed_file("a.json", "[{\"answer\": \"yes\", \"type\": 3, \"question_id\": \"v_b_0\"},"
+                                           " {\"answer\": \"snow\", \"type\": 5, \"question_id\": \"v_a_1\"},"
+                                           " {\"answer\": \"man\", \"type\": 0, \"question_id\": \"v_a_0\"},"
+                                           " {\"answer\": \"x\", \"type\": 0, \"question_id\": \"v_z_0\"}]");
     json_t *figures = score("mini-msvd", &paths, answers);
     expect_number(figures, "accuracy", 2.0 / 3, 1e-15);
-    assert_true(warned(figures, "2 golds stand in another order"));
-    assert_true(warned(figures, "give 2 questions another gold"));
-    assert_true(warned(figures, "1 golds are to no question"));
+    assert_true(bed_warned(figures, "2 golds stand in another order"));
+    assert_true(bed_warned(figures, "give 2 questions another gold"));
+    assert_true(bed_warned(figures, "1 golds are to no question"));
     json_decref(figures);
 }
 
@@ -586,9 +482,9 @@ static void answer_files(void **state)
     (void)state;
     struct benchmark_paths paths = small_files();
     json_t *figures = score("mini-msvd", &paths,
-                            write_file("list.json", "[{\"question_id\": \"v_a_1\", \"answer\": \"snow\"},"
-                                                    "{\"question_id\": \"v_x\", \"answer\": \"snow\"},"
-                                                    "{\"question_id\": \"v_a_1\", \"answer\": \"Snow.\"}]"));
+                            bed_file("list.json", "[{\"question_id\": \"v_a_1\", \"answer\": \"snow\"},"
+                                                  "{\"question_id\": \"v_x\", \"answer\": \"snow\"},"
+                                                  "{\"question_id\": \"v_a_1\", \"answer\": \"Snow.\"}]"));
     expect_number(figures, "accuracy", 1, 0);
     expect_number(figures, "n_missing", 2, 0);
     expect_number(figures, "n_unknown", 1, 0);
@@ -603,18 +499,18 @@ static void answer_files(void **state)
               "{\"id\": \"v_b_0\", \"pred\": \"");
     memset(at, 'y', LONG);
     stpcpy(at + LONG, "\"}\r\n");
-    const char *path = write_file("odd.jsonl", text);
+    const char *path = bed_file("odd.jsonl", text);
     free(text);
     static const char *const names[] = {"mini-msvd", "activitynet"};
     for (int i = 0; i < 2; i++) {
         figures = score(names[i], &paths, path);
         expect_number(figures, "headline", 0, 0);
         expect_number(figures, "n", 3, 0);
-        assert_true(warned(figures, "no UTF-8"));
+        assert_true(bed_warned(figures, "no UTF-8"));
         json_decref(figures);
     }
-    expect_refused("msvd", &paths, write_file("bad.jsonl", "{\"id\": \"v_a_0\"}\n"),
-                   "expected a text, found nothing");
+    bed_refused("msvd", &paths, bed_file("bad.jsonl", "{\"id\": \"v_a_0\"}\n"),
+                "expected a text, found nothing");
 }
 
 static void question_files(void **state)
@@ -647,17 +543,17 @@ static void question_files(void **state)
         {questions_text, "{\"v_a_0\": 1}", "expected a judged record"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct benchmark_paths paths = {.questions = write_file("bad_q", rows[i].questions)};
+        struct benchmark_paths paths = {.questions = bed_file("bad_q", rows[i].questions)};
         if (rows[i].golds)
-            paths.annotations = write_file("bad_a.json", rows[i].golds);
-        expect_refused("msvd", &paths, NULL, rows[i].expected);
+            paths.annotations = bed_file("bad_a.json", rows[i].golds);
+        bed_refused("msvd", &paths, NULL, rows[i].expected);
     }
-    expect_refused("msvd", &(struct benchmark_paths){.root = folder}, NULL, "test_q.json is not under");
-    expect_refused("mini-msvd", &(struct benchmark_paths){.root = folder}, NULL, "winnow world");
+    bed_refused("msvd", &(struct benchmark_paths){.root = bed_folder}, NULL, "test_q.json is not under");
+    bed_refused("mini-msvd", &(struct benchmark_paths){.root = bed_folder}, NULL, "winnow world");
     /* Golds alone are no questions to be judged, but an exact scorer's. */
     struct dataset data;
     open_dataset(&data, "activitynet",
-                 &(struct benchmark_paths){.annotations = write_file("golds.json", golds_text)});
+                 &(struct benchmark_paths){.annotations = bed_file("golds.json", golds_text)});
     assert_int_equal(data.n, 3);
     assert_string_equal(data.samples[2].cluster, "b");
     dataset_close(&data);
@@ -669,7 +565,7 @@ static void tables(void **state)
     struct dataset data;
     open_dataset(&data, "tgif",
                  &(struct benchmark_paths){
-                     .questions = write_file(
+                     .questions = bed_file(
                          "t.csv", "\xef\xbb\xbfgif_name\tquestion\tanswer\ttype\tvid_id\tkey\tdescription\r\n"
                                   "g1\twhat, is it ?\tcat\t0\tFRAMEQA1\t7\ta \"cat\" .\r\n"
                                   "\n"
@@ -709,12 +605,12 @@ static void submission(void **state)
     open_dataset(&data, "msvd", &paths);
     assert_int_equal(
         answers_read(&answers, &data,
-                     write_file("some.jsonl", "{\"id\": \"v_a_0\", \"pred\": \"caf\xc3\xa9 \\\"x\\\"\"}\n"
-                                              "{\"id\": \"v_b_0\", \"pred\": \"no\"}\n"),
+                     bed_file("some.jsonl", "{\"id\": \"v_a_0\", \"pred\": \"caf\xc3\xa9 \\\"x\\\"\"}\n"
+                                            "{\"id\": \"v_b_0\", \"pred\": \"no\"}\n"),
                      &err),
         OK);
-    assert_int_equal(data.benchmark->submit(in_folder("merge.jsonl"), &data, &answers, &err), OK);
-    assert_int_equal(file_read(&bytes, &n, in_folder("merge.jsonl"), 1 << 20, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("merge.jsonl"), &data, &answers, &err), OK);
+    assert_int_equal(file_read(&bytes, &n, bed_path("merge.jsonl"), 1 << 20, &err), OK);
     assert_string_equal(bytes, "{\"id\": \"v_a_0\", \"question\": \"who runs?\", \"answer\": \"man\", "
                                "\"pred\": \"caf\\u00E9 \\\"x\\\"\"}\n"
                                "{\"id\": \"v_b_0\", \"question\": \"is it red\", \"answer\": \"yes\", "
@@ -722,18 +618,18 @@ static void submission(void **state)
     free(bytes);
     dataset_close(&data);
     /* It reads as questions and as answers again. */
-    paths = (struct benchmark_paths){.questions = in_folder("merge.jsonl")};
+    paths = (struct benchmark_paths){.questions = bed_path("merge.jsonl")};
     static const char *const verdicts[] = {"{'pred': 'yes', 'score': 3}", "{'pred': 'no', 'score': 0}"};
-    json_t *figures = score_with("video-judge", &paths, in_folder("merge.jsonl"), verdicts);
+    json_t *figures = score_with("video-judge", &paths, bed_path("merge.jsonl"), verdicts);
     expect_number(figures, "average_score", 1.5, 0);
     json_decref(figures);
     /* Without golds there is no such file. */
-    paths.questions = write_file("q.json", questions_text);
+    paths.questions = bed_file("q.json", questions_text);
     open_dataset(&data, "msvd", &paths);
     answers_free(&answers);
-    assert_int_equal(answers_read(&answers, &data, write_file("answers.jsonl", answers_text), &err), OK);
-    assert_int_equal(data.benchmark->submit(in_folder("merge2.jsonl"), &data, &answers, &err), BAD_INPUT);
-    assert_false(file_exists(in_folder("merge2.jsonl")));
+    assert_int_equal(answers_read(&answers, &data, bed_file("answers.jsonl", answers_text), &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("merge2.jsonl"), &data, &answers, &err), BAD_INPUT);
+    assert_false(file_exists(bed_path("merge2.jsonl")));
     answers_free(&answers);
     dataset_close(&data);
 }
@@ -744,17 +640,17 @@ int main(void)
         cmocka_unit_test(official_judge),
         cmocka_unit_test(official_activitynet),
         cmocka_unit_test(official_prompt),
-        cmocka_unit_test_setup_teardown(judge_request, setup, teardown),
-        cmocka_unit_test_setup_teardown(reply_parsing, setup, teardown),
-        cmocka_unit_test_setup_teardown(judge_verdicts, setup, teardown),
-        cmocka_unit_test_setup_teardown(stored_replies, setup, teardown),
-        cmocka_unit_test_setup_teardown(clip_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(twins, setup, teardown),
-        cmocka_unit_test_setup_teardown(order, setup, teardown),
-        cmocka_unit_test_setup_teardown(answer_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(question_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(tables, setup, teardown),
-        cmocka_unit_test_setup_teardown(submission, setup, teardown),
+        cmocka_unit_test_setup_teardown(judge_request, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(reply_parsing, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(judge_verdicts, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(stored_replies, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(clip_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(twins, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(order, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(answer_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(question_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(tables, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(submission, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,134 +1,18 @@
 /* MME and MM-Vet against their official figures, every yes-or-no parser on 35 answers, prompts, what is
  * handed to the official tools, and answer files that are not what they should be. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/json.h"
 #include "core/sha256.h"
-#include "datasets/benchmark.h"
 #include "datasets/short_answer.h"
 #include "datasets/yes_no.h"
 #include "harness/template.h"
-#include "tests/shared.h"
-
-#include <cmocka.h> /* last: its fail() would hide ours */
+#include "tests/score_bed.h"
 
 /* ---- files and figures ---------------------------------------------------------------------- */
 
-static char folder[64];
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/winnow-test-yesno-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
-    return system(command);
-}
-
-static const char *in_folder(const char *name)
-{
-    static char paths[64][256];
-    static int next;
-    char *path = paths[next++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static const char *write_bytes(const char *name, const char *bytes, size_t n)
-{
-    const char *path = in_folder(name);
-    for (char *at = strchr(path + strlen(folder) + 1, '/'); at; at = strchr(at + 1, '/')) {
-        *at = '\0';
-        mkdir(path, 0777);
-        *at = '/';
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-    return write_bytes(name, text, strlen(text));
-}
-
-static json_t *score(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                     const char *protocol_name)
-{
-    struct dataset data;
-    struct answers answers;
-    struct error err = {0};
-    enum protocol protocol;
-    json_t *figures;
-    if (benchmark_read(&data, name, paths, &err) != OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(protocol_parse(&protocol, data.benchmark, protocol_name, &err), OK);
-    if (answers_read(&answers, &data, answers_path, &err) != OK)
-        fail_msg("%s", err.text);
-    if (benchmark_score(&figures, &data, &answers, protocol, &err) != OK)
-        fail_msg("%s", err.text);
-    answers_free(&answers);
-    dataset_close(&data);
-    return figures;
-}
-
-static void assert_refused(const char *name, const struct benchmark_paths *paths, const char *answers_path,
-                           const char *expected)
-{
-    struct dataset data;
-    struct answers answers = {0};
-    struct error err = {0};
-    enum status status = benchmark_read(&data, name, paths, &err);
-    if (status == OK) {
-        assert_non_null(answers_path);
-        status = answers_read(&answers, &data, answers_path, &err);
-        answers_free(&answers);
-        dataset_close(&data);
-    }
-    assert_int_equal(status, BAD_INPUT);
-    if (!strstr(err.text, expected))
-        fail_msg("expected \"%s\" in: %s", expected, err.text);
-}
-
-static double number(const json_t *figures, const char *key)
-{
-    const json_t *value = json_object_get(figures, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
 static double inner(const json_t *figures, const char *key, const char *part)
 {
-    return number(json_object_get(figures, key), part);
-}
-
-static bool warned(const json_t *figures, const char *part)
-{
-    size_t i;
-    json_t *text;
-    json_array_foreach(json_object_get(figures, "warnings"), i, text)
-    {
-        if (strstr(json_string_value(text), part))
-            return true;
-    }
-    return false;
+    return bed_number(json_object_get(figures, key), part);
 }
 
 /* ---- real files ----------------------------------------------------------------------------- */
@@ -152,20 +36,20 @@ static void mme_real_answers(void **state)
     if (!paths.questions || !paths.annotations || !answers)
         shared_skip("data/scoring/mme");
     for (int i = 0; i < 2; i++) {
-        json_t *figures = score("mme", &paths, answers, protocols[i]);
-        assert_true(fabs(number(figures, "perception") - 1531.3187274909965) < 1e-9);
-        assert_true(fabs(number(figures, "cognition") - 295.3571428571429) < 1e-9);
-        assert_true(number(figures, "headline") ==
-                    number(figures, "perception") + number(figures, "cognition"));
-        assert_int_equal((int)number(figures, "n"), 2374);
-        assert_int_equal((int)number(figures, "n_unknown"), 0);
-        assert_int_equal((int)number(figures, "maximum"), 2800);
+        json_t *figures = bed_score("mme", &paths, answers, protocols[i]);
+        assert_true(fabs(bed_number(figures, "perception") - 1531.3187274909965) < 1e-9);
+        assert_true(fabs(bed_number(figures, "cognition") - 295.3571428571429) < 1e-9);
+        assert_true(bed_number(figures, "headline") ==
+                    bed_number(figures, "perception") + bed_number(figures, "cognition"));
+        assert_int_equal((int)bed_number(figures, "n"), 2374);
+        assert_int_equal((int)bed_number(figures, "n_unknown"), 0);
+        assert_int_equal((int)bed_number(figures, "maximum"), 2800);
         assert_int_equal((int)json_object_size(json_object_get(figures, "categories")), 14);
         assert_int_equal((int)json_array_size(json_object_get(figures, "warnings")), 0);
         json_decref(figures);
     }
-    json_t *figures = score("mme", &paths, answers, "vlmeval");
-    assert_true(number(figures, "headline") > 1500);
+    json_t *figures = bed_score("mme", &paths, answers, "vlmeval");
+    assert_true(bed_number(figures, "headline") > 1500);
     json_decref(figures);
 }
 
@@ -215,21 +99,21 @@ static void mmvet_stored_grades(void **state)
         const char *key;
         json_t *value;
         paths.questions = questions[i];
-        json_t *figures = score("mmvet", &paths, answers, "official");
-        assert_true(number(figures, "total") == number(expected, "total"));
-        assert_true(number(figures, "headline") == number(expected, "total"));
+        json_t *figures = bed_score("mmvet", &paths, answers, "official");
+        assert_true(bed_number(figures, "total") == bed_number(expected, "total"));
+        assert_true(bed_number(figures, "headline") == bed_number(expected, "total"));
         json_object_foreach(json_object_get(expected, "capabilities"), key, value)
             assert_true(inner(figures, "capabilities", key) == json_number_value(value));
         assert_int_equal((int)json_object_size(json_object_get(figures, "capability_sets")), 16);
-        assert_int_equal((int)number(figures, "n"), 218);
+        assert_int_equal((int)bed_number(figures, "n"), 218);
         json_decref(figures);
     }
     json_decref(all);
     /* Without grades there is no score, and no judge is asked here. */
     paths.annotations = NULL;
-    json_t *figures = score("mmvet", &paths, answers, "official");
+    json_t *figures = bed_score("mmvet", &paths, answers, "official");
     assert_true(json_is_null(json_object_get(figures, "headline")));
-    assert_true(warned(figures, "WINNOW_JUDGE_URL"));
+    assert_true(bed_warned(figures, "WINNOW_JUDGE_URL"));
     json_decref(figures);
 }
 
@@ -350,25 +234,25 @@ static void prompts(void **state)
 /* Two pictures with their own files, one in the folders of the five categories that have such. */
 static struct benchmark_paths small_mme(void)
 {
-    write_file(
-        "mini-mme/llava_mme.jsonl",
-        "{\"question_id\": \"count/1.png\", \"image\": \"count/1.png\", \"text\": \"Two?" SUFFIX "\"}\n"
-        "{\"question_id\": \"count/1.png\", \"image\": \"count/1.png\", \"text\": \"Three?" SUFFIX "\"}\n"
-        "{\"question_id\": \"scene/images/2.png\", \"image\": \"scene/images/2.png\", \"text\": "
-        "\"A park?" SUFFIX "\"}\n"
-        "{\"question_id\": \"scene/images/2.png\", \"image\": \"scene/images/2.png\", \"text\": "
-        "\"A shop?" SUFFIX "\"}\n"
-        "{\"question_id\": \"code_reasoning/3.png\", \"image\": \"code_reasoning/3.png\", \"text\": "
-        "\"C?" SUFFIX "\"}\n"
-        "{\"question_id\": \"code_reasoning/3.png\", \"image\": \"code_reasoning/3.png\", \"text\": "
-        "\"Perl?" SUFFIX "\"}\n");
-    write_file("mini-mme/MME_Benchmark_release_version/count/1.txt",
-               "\xef\xbb\xbfTwo? Please answer yes or no.\tYes\r\nThree?  Please answer yes or no.\tNo");
-    write_file("mini-mme/MME_Benchmark_release_version/scene/questions_answers_YN/2.txt",
-               "A park? Please answer yes or no.\tYes\nA shop? Please answer yes or no.\tNo\n");
-    write_file("mini-mme/MME_Benchmark_release_version/code_reasoning/3.txt",
-               "C? Please answer yes or no.\tYes\nPerl? Please answer yes or no.\tNo\n");
-    return (struct benchmark_paths){.root = folder};
+    bed_file("mini-mme/llava_mme.jsonl",
+             "{\"question_id\": \"count/1.png\", \"image\": \"count/1.png\", \"text\": \"Two?" SUFFIX "\"}\n"
+             "{\"question_id\": \"count/1.png\", \"image\": \"count/1.png\", \"text\": \"Three?" SUFFIX
+             "\"}\n"
+             "{\"question_id\": \"scene/images/2.png\", \"image\": \"scene/images/2.png\", \"text\": "
+             "\"A park?" SUFFIX "\"}\n"
+             "{\"question_id\": \"scene/images/2.png\", \"image\": \"scene/images/2.png\", \"text\": "
+             "\"A shop?" SUFFIX "\"}\n"
+             "{\"question_id\": \"code_reasoning/3.png\", \"image\": \"code_reasoning/3.png\", \"text\": "
+             "\"C?" SUFFIX "\"}\n"
+             "{\"question_id\": \"code_reasoning/3.png\", \"image\": \"code_reasoning/3.png\", \"text\": "
+             "\"Perl?" SUFFIX "\"}\n");
+    bed_file("mini-mme/MME_Benchmark_release_version/count/1.txt",
+             "\xef\xbb\xbfTwo? Please answer yes or no.\tYes\r\nThree?  Please answer yes or no.\tNo");
+    bed_file("mini-mme/MME_Benchmark_release_version/scene/questions_answers_YN/2.txt",
+             "A park? Please answer yes or no.\tYes\nA shop? Please answer yes or no.\tNo\n");
+    bed_file("mini-mme/MME_Benchmark_release_version/code_reasoning/3.txt",
+             "C? Please answer yes or no.\tYes\nPerl? Please answer yes or no.\tNo\n");
+    return (struct benchmark_paths){.root = bed_folder};
 }
 
 static const char small_answers[] =
@@ -383,14 +267,14 @@ static void mme_small(void **state)
 {
     (void)state;
     struct benchmark_paths paths = small_mme();
-    json_t *figures = score("mini-mme", &paths, write_file("a.jsonl", small_answers), "official");
-    assert_true(number(figures, "perception") == 250); /* 200, and 50 of two questions without the pair */
-    assert_true(number(figures, "cognition") == 50);
-    assert_true(number(figures, "headline") == 300);
-    assert_int_equal((int)number(figures, "maximum"), 600);
+    json_t *figures = bed_score("mini-mme", &paths, bed_file("a.jsonl", small_answers), "official");
+    assert_true(bed_number(figures, "perception") == 250); /* 200, and 50 of two questions without the pair */
+    assert_true(bed_number(figures, "cognition") == 50);
+    assert_true(bed_number(figures, "headline") == 300);
+    assert_int_equal((int)bed_number(figures, "maximum"), 600);
     const json_t *scene = json_object_get(json_object_get(figures, "categories"), "scene");
-    assert_true(number(scene, "acc") == 0.5 && number(scene, "acc_plus") == 0);
-    assert_true(number(scene, "score") == 50 && number(scene, "n") == 2);
+    assert_true(bed_number(scene, "acc") == 0.5 && bed_number(scene, "acc_plus") == 0);
+    assert_true(bed_number(scene, "score") == 50 && bed_number(scene, "n") == 2);
     json_decref(figures);
     /* By prompt, in any order; a missing answer leaves its picture out of acc_plus, not its twin out of acc.
      */
@@ -399,22 +283,22 @@ static void mme_small(void **state)
     snprintf(moved, sizeof moved, "%s", strchr(second, '\n') + 1);
     *strchr(second, '\n') = '\0';
     strcat(moved, second);
-    figures = score("mini-mme", &paths, write_file("b.jsonl", moved), "official");
-    assert_int_equal((int)number(figures, "n_missing"), 1);
-    assert_true(warned(figures, "another order"));
-    assert_true(warned(figures, "one answer with a gold"));
+    figures = bed_score("mini-mme", &paths, bed_file("b.jsonl", moved), "official");
+    assert_int_equal((int)bed_number(figures, "n_missing"), 1);
+    assert_true(bed_warned(figures, "another order"));
+    assert_true(bed_warned(figures, "one answer with a gold"));
     const json_t *count = json_object_get(json_object_get(figures, "categories"), "count");
-    assert_true(number(count, "acc") == 1 && isnan(number(count, "acc_plus")));
+    assert_true(bed_number(count, "acc") == 1 && isnan(bed_number(count, "acc_plus")));
     json_decref(figures);
     free(shuffled);
     /* A row without a gold is counted and named. */
-    write_file("mini-mme/MME_Benchmark_release_version/code_reasoning/3.txt",
-               "C? Please answer yes or no.\tYes\nRuby? Please answer yes or no.\tNo\n");
-    figures = score("mini-mme", &paths, in_folder("a.jsonl"), "official");
-    assert_int_equal((int)number(figures, "n_unknown"), 1);
-    assert_true(warned(figures, "no gold in the annotations"));
-    assert_true(warned(figures, "code_reasoning/3.png"));
-    assert_int_equal((int)number(figures, "n"), 5);
+    bed_file("mini-mme/MME_Benchmark_release_version/code_reasoning/3.txt",
+             "C? Please answer yes or no.\tYes\nRuby? Please answer yes or no.\tNo\n");
+    figures = bed_score("mini-mme", &paths, bed_path("a.jsonl"), "official");
+    assert_int_equal((int)bed_number(figures, "n_unknown"), 1);
+    assert_true(bed_warned(figures, "no gold in the annotations"));
+    assert_true(bed_warned(figures, "code_reasoning/3.png"));
+    assert_int_equal((int)bed_number(figures, "n"), 5);
     json_decref(figures);
 }
 
@@ -428,21 +312,21 @@ static void mme_submission(void **state)
     char *bytes;
     size_t n;
     assert_int_equal(benchmark_read(&data, "mini-mme", &paths, &err), OK);
-    assert_int_equal(answers_read(&answers, &data, write_file("a.jsonl", small_answers), &err), OK);
+    assert_int_equal(answers_read(&answers, &data, bed_file("a.jsonl", small_answers), &err), OK);
     answers.text[3] = NULL; /* half a picture is not handed in */
-    assert_int_equal(data.benchmark->submit(in_folder("out"), &data, &answers, &err), OK);
-    assert_int_equal(file_read(&bytes, &n, in_folder("out/count.txt"), 4096, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("out"), &data, &answers, &err), OK);
+    assert_int_equal(file_read(&bytes, &n, bed_path("out/count.txt"), 4096, &err), OK);
     assert_string_equal(bytes, "1.txt\tTwo? Please answer yes or no.\tYes\tYes\n"
                                "1.txt\tThree?  Please answer yes or no.\tNo\tNo\n");
     free(bytes);
-    assert_int_equal(file_read(&bytes, &n, in_folder("out/code_reasoning.txt"), 4096, &err), OK);
+    assert_int_equal(file_read(&bytes, &n, bed_path("out/code_reasoning.txt"), 4096, &err), OK);
     assert_non_null(strstr(bytes, "\tNo\tno !\n")); /* the tool splits at tabs */
     free(bytes);
-    assert_false(file_exists(in_folder("out/scene.txt")));
+    assert_false(file_exists(bed_path("out/scene.txt")));
     answers_free(&answers);
     dataset_close(&data);
     /* What is handed in is what can be read back as golds. */
-    paths.annotations = in_folder("out");
+    paths.annotations = bed_path("out");
     assert_int_equal(benchmark_read(&data, "mini-mme", &paths, &err), OK);
     assert_string_equal(data.samples[1].gold, "no");
     assert_null(data.samples[2].gold);
@@ -454,16 +338,16 @@ static void mme_hostile_files(void **state)
     (void)state;
     struct benchmark_paths paths = small_mme();
     static const char gold[] = "mini-mme/MME_Benchmark_release_version/count/1.txt";
-    write_file(gold, "Two? Please answer yes or no.\tperhaps\n");
-    assert_refused("mini-mme", &paths, NULL, "1.txt:1: expected Yes or No");
-    write_file(gold, "\nTwo? Please answer yes or no.\n");
-    assert_refused("mini-mme", &paths, NULL, "1.txt:2: expected 2 fields");
-    write_bytes(gold, "Two?\tYes\0\n", 10);
-    assert_refused("mini-mme", &paths, NULL, "zero byte");
-    paths.annotations = write_file("empty/x", "") ? in_folder("empty") : NULL;
-    assert_refused("mini-mme", &paths, NULL, "the gold of none");
-    write_file("empty/count.txt", "1.png\tTwo?\tYes\tno\tmore\n");
-    assert_refused("mini-mme", &paths, NULL, "count.txt:1: expected 3 fields");
+    bed_file(gold, "Two? Please answer yes or no.\tperhaps\n");
+    bed_refused("mini-mme", &paths, NULL, "1.txt:1: expected Yes or No");
+    bed_file(gold, "\nTwo? Please answer yes or no.\n");
+    bed_refused("mini-mme", &paths, NULL, "1.txt:2: expected 2 fields");
+    bed_bytes(gold, "Two?\tYes\0\n", 10);
+    bed_refused("mini-mme", &paths, NULL, "zero byte");
+    paths.annotations = bed_file("empty/x", "") ? bed_path("empty") : NULL;
+    bed_refused("mini-mme", &paths, NULL, "the gold of none");
+    bed_file("empty/count.txt", "1.png\tTwo?\tYes\tno\tmore\n");
+    bed_refused("mini-mme", &paths, NULL, "count.txt:1: expected 3 fields");
     paths.annotations = NULL;
     static const char *const rows[][2] = {
         {"{\"question_id\": \"sport/1.png\", \"image\": \"a.png\", \"text\": \"?\"}\n", "14 categories"},
@@ -474,8 +358,8 @@ static void mme_hostile_files(void **state)
          "\"?\"}\n{\"question_id\": \"count/1.png\", \"text\": \"?\"}\n",
          "more than twice"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        write_file("mini-mme/llava_mme.jsonl", rows[i][0]);
-        assert_refused("mini-mme", &paths, NULL, rows[i][1]);
+        bed_file("mini-mme/llava_mme.jsonl", rows[i][0]);
+        bed_refused("mini-mme", &paths, NULL, rows[i][1]);
     }
 }
 
@@ -489,30 +373,30 @@ static void answer_files(void **state)
     /* doubled: the last counts */
     snprintf(text, sizeof text, "%s%s", small_answers,
              "{\"question_id\": \"count/1.png\", \"prompt\": \"Two?" SUFFIX "\", \"text\": \"No\"}\n");
-    json_t *figures = score("mini-mme", &paths, write_file("a.jsonl", text), "official");
-    assert_int_equal((int)number(figures, "n_duplicate"), 1);
-    assert_true(number(figures, "perception") == 100);
+    json_t *figures = bed_score("mini-mme", &paths, bed_file("a.jsonl", text), "official");
+    assert_int_equal((int)bed_number(figures, "n_duplicate"), 1);
+    assert_true(bed_number(figures, "perception") == 100);
     json_decref(figures);
     /* unknown, then a byte order mark and CRLF */
     snprintf(text, sizeof text,
              "\xef\xbb\xbf{\"question_id\": \"count/9.png\", \"text\": \"No\"}\r\n{\"question_id\": "
              "\"count/1.png\", \"text\": \"\"}\r\n");
-    figures = score("mini-mme", &paths, write_file("a.jsonl", text), "official");
-    assert_int_equal((int)number(figures, "n_unknown"), 1);
-    assert_int_equal((int)number(figures, "n_missing"), 5);
-    assert_int_equal((int)number(figures, "n"), 1);
-    assert_true(number(figures, "headline") == 0); /* an empty answer is an answer */
+    figures = bed_score("mini-mme", &paths, bed_file("a.jsonl", text), "official");
+    assert_int_equal((int)bed_number(figures, "n_unknown"), 1);
+    assert_int_equal((int)bed_number(figures, "n_missing"), 5);
+    assert_int_equal((int)bed_number(figures, "n"), 1);
+    assert_true(bed_number(figures, "headline") == 0); /* an empty answer is an answer */
     json_decref(figures);
     /* no answer at all */
-    figures = score("mini-mme", &paths, write_file("a.jsonl", ""), "official");
+    figures = bed_score("mini-mme", &paths, bed_file("a.jsonl", ""), "official");
     assert_true(json_is_null(json_object_get(figures, "headline")));
-    assert_int_equal((int)number(figures, "n_missing"), 6);
+    assert_int_equal((int)bed_number(figures, "n_missing"), 6);
     json_decref(figures);
     /* bytes that are no UTF-8 */
-    figures = score("mini-mme", &paths,
-                    write_file("a.jsonl", "{\"question_id\": \"count/1.png\", \"text\": \"y\xff\xfe\"}\n"),
-                    "official");
-    assert_true(warned(figures, "no UTF-8"));
+    figures = bed_score("mini-mme", &paths,
+                        bed_file("a.jsonl", "{\"question_id\": \"count/1.png\", \"text\": \"y\xff\xfe\"}\n"),
+                        "official");
+    assert_true(bed_warned(figures, "no UTF-8"));
     json_decref(figures);
     /* a megabyte */
     enum { MEGABYTE = 1 << 20 };
@@ -520,17 +404,17 @@ static void answer_files(void **state)
     int n = sprintf(big, "{\"question_id\": \"count/1.png\", \"text\": \"yes");
     memset(big + n, 'a', MEGABYTE);
     memcpy(big + n + MEGABYTE, "\"}\n", 4);
-    write_file("a.jsonl", big);
+    bed_file("a.jsonl", big);
     for (int i = 0; i < 3; i++) {
         static const char *const protocols[] = {"official", "lmms", "vlmeval"};
-        figures = score("mini-mme", &paths, in_folder("a.jsonl"), protocols[i]);
-        assert_int_equal((int)number(figures, "n"), 1);
+        figures = bed_score("mini-mme", &paths, bed_path("a.jsonl"), protocols[i]);
+        assert_int_equal((int)bed_number(figures, "n"), 1);
         json_decref(figures);
     }
     free(big);
-    assert_refused("mini-mme", &paths, write_file("a.jsonl", "{\"question_id\": \"count/1.png\"}\n"),
-                   "a.jsonl:1: \"text\"");
-    assert_refused("mini-mme", &paths, in_folder("none.jsonl"), "none.jsonl");
+    bed_refused("mini-mme", &paths, bed_file("a.jsonl", "{\"question_id\": \"count/1.png\"}\n"),
+                "a.jsonl:1: \"text\"");
+    bed_refused("mini-mme", &paths, bed_path("none.jsonl"), "none.jsonl");
 }
 
 /* ---- MM-Vet, a small one -------------------------------------------------------------------- */
@@ -544,22 +428,22 @@ static const char official_questions[] =
 static void mmvet_twin(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.root = folder};
-    write_file("mini-mmvet/mm-vet.json", official_questions);
-    const char *answers = write_file("a.json", "{\"v1_0\": \"Three.\",\n \"v1_1\": \"red\"}");
-    json_t *figures = score("mini-mmvet", &paths, answers, "official");
-    assert_true(number(figures, "total") == 50 && number(figures, "headline") == 50);
+    struct benchmark_paths paths = {.root = bed_folder};
+    bed_file("mini-mmvet/mm-vet.json", official_questions);
+    const char *answers = bed_file("a.json", "{\"v1_0\": \"Three.\",\n \"v1_1\": \"red\"}");
+    json_t *figures = bed_score("mini-mmvet", &paths, answers, "official");
+    assert_true(bed_number(figures, "total") == 50 && bed_number(figures, "headline") == 50);
     assert_true(inner(figures, "capabilities", "ocr") == 100);
     assert_true(inner(figures, "capability_sets", "rec_ocr") == 100);
     json_decref(figures);
     /* LLaVA's file beside it, its numbers as ids */
-    write_file("mini-mmvet/llava-mm-vet.jsonl",
-               "{\"image\": \"v1_0.png\", \"text\": \"How many?\", \"question_id\": 0}\n"
-               "{\"image\": \"v1_0.png\", \"text\": \"Which?\", \"question_id\": 1}\n");
-    const char *lines = write_file("a.jsonl", "{\"question_id\": 0, \"text\": \"3\"}\n"
-                                              "{\"question_id\": 1, \"text\": \"Blue and red\"}\n");
-    figures = score("mini-mmvet", &paths, lines, "official");
-    assert_true(number(figures, "total") == 100);
+    bed_file("mini-mmvet/llava-mm-vet.jsonl",
+             "{\"image\": \"v1_0.png\", \"text\": \"How many?\", \"question_id\": 0}\n"
+             "{\"image\": \"v1_0.png\", \"text\": \"Which?\", \"question_id\": 1}\n");
+    const char *lines = bed_file("a.jsonl", "{\"question_id\": 0, \"text\": \"3\"}\n"
+                                            "{\"question_id\": 1, \"text\": \"Blue and red\"}\n");
+    figures = bed_score("mini-mmvet", &paths, lines, "official");
+    assert_true(bed_number(figures, "total") == 100);
     json_decref(figures);
     struct dataset data;
     struct answers read;
@@ -568,8 +452,8 @@ static void mmvet_twin(void **state)
     size_t n;
     assert_int_equal(benchmark_read(&data, "mini-mmvet", &paths, &err), OK);
     assert_int_equal(answers_read(&read, &data, lines, &err), OK);
-    assert_int_equal(data.benchmark->submit(in_folder("s.json"), &data, &read, &err), OK);
-    assert_int_equal(file_read(&bytes, &n, in_folder("s.json"), 4096, &err), OK);
+    assert_int_equal(data.benchmark->submit(bed_path("s.json"), &data, &read, &err), OK);
+    assert_int_equal(file_read(&bytes, &n, bed_path("s.json"), 4096, &err), OK);
     assert_string_equal(bytes, "{\n  \"v1_0\": \"3\",\n  \"v1_1\": \"Blue and red\"\n}");
     free(bytes);
     answers_free(&read);
@@ -579,14 +463,14 @@ static void mmvet_twin(void **state)
 static void mmvet_runs(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = write_file("mm-vet.json", official_questions)};
-    const char *answers = write_file("a.json", "{\"v1_0\": \"a\",\n \"v1_1\": \"b\"}");
+    struct benchmark_paths paths = {.questions = bed_file("mm-vet.json", official_questions)};
+    const char *answers = bed_file("a.json", "{\"v1_0\": \"a\",\n \"v1_1\": \"b\"}");
     paths.annotations =
-        write_file("g.json", "{\"v1_0\": {\"model\": [\"gpt-4\", \"gpt-4\"], \"score\": [0.5, 1]},"
-                             " \"v1_1\": {\"score\": [0, 0.5]}}");
-    json_t *figures = score("mmvet", &paths, answers, "official");
-    assert_true(number(figures, "total") == 25);
-    assert_true(number(figures, "mean") == 50 && number(figures, "std") == 25);
+        bed_file("g.json", "{\"v1_0\": {\"model\": [\"gpt-4\", \"gpt-4\"], \"score\": [0.5, 1]},"
+                           " \"v1_1\": {\"score\": [0, 0.5]}}");
+    json_t *figures = bed_score("mmvet", &paths, answers, "official");
+    assert_true(bed_number(figures, "total") == 25);
+    assert_true(bed_number(figures, "mean") == 50 && bed_number(figures, "std") == 25);
     assert_string_equal(json_string_value(json_object_get(figures, "judge")), "gpt-4");
     json_decref(figures);
     static const char *const broken[][2] = {{"{\"v1_0\": {\"score\": []}}", "\"score\""},
@@ -596,8 +480,8 @@ static void mmvet_runs(void **state)
                                             {"{}", "grades none"},
                                             {"[]", "expected an object"}};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
-        paths.annotations = write_file("g.json", broken[i][0]);
-        assert_refused("mmvet", &paths, NULL, broken[i][1]);
+        paths.annotations = bed_file("g.json", broken[i][0]);
+        bed_refused("mmvet", &paths, NULL, broken[i][1]);
     }
 }
 
@@ -605,7 +489,7 @@ static void mmvet_runs(void **state)
 static void mmvet_judge_words(void **state)
 {
     (void)state;
-    struct benchmark_paths paths = {.questions = write_file("mm-vet.json", official_questions)};
+    struct benchmark_paths paths = {.questions = bed_file("mm-vet.json", official_questions)};
     struct dataset data;
     struct error err;
     struct judge_request request;
@@ -656,13 +540,13 @@ int main(void)
         cmocka_unit_test(yes_no_vectors),
         cmocka_unit_test(short_answers),
         cmocka_unit_test(prompts),
-        cmocka_unit_test_setup_teardown(mme_small, setup, teardown),
-        cmocka_unit_test_setup_teardown(mme_submission, setup, teardown),
-        cmocka_unit_test_setup_teardown(mme_hostile_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(answer_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(mmvet_twin, setup, teardown),
-        cmocka_unit_test_setup_teardown(mmvet_runs, setup, teardown),
-        cmocka_unit_test_setup_teardown(mmvet_judge_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(mme_small, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mme_submission, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mme_hostile_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(answer_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mmvet_twin, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mmvet_runs, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(mmvet_judge_words, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
