@@ -155,34 +155,32 @@ static const char *first_named(char *out, size_t size, const struct answers *ans
 
 static void warn_about_answers(json_t *warnings, const struct dataset *dataset, const struct answers *answers)
 {
+    const struct {
+        int n;
+        const char *what, *said; /* its name in answers->named; what stands behind the number */
+    } faults[] = {
+        {answers->n_missing, "missing",
+         dataset->benchmark->missing_are_wrong
+             ? "of the questions have no answer"
+             : "of the questions have no answer; they are left out of every figure"},
+        {answers->n_duplicate, "duplicate", "answers are to a question answered before; the last one counts"},
+        {answers->n_unknown, "unknown", "answers are to no question of the question file; they are left out"},
+        {answers->n_repaired, "repaired", "answers hold bytes that are no UTF-8; each became U+FFFD"},
+        {answers->n_long, "long",
+         "answers are longer than any answer limit allows; they are scored as they stand"},
+        {answers->n_empty, "empty", "answers are empty; they are scored as they stand"},
+        {answers->n_echo, "echo",
+         "answers are their question word for word; is the answer file a question file?"},
+        {dataset->unordered ? 0 : answers->n_misplaced, "misplaced",
+         "answers stand in another order than their questions; they were matched by id, a scorer that pairs "
+         "by "
+         "position would be wrong"},
+    };
     char named[300];
-    if (answers->n_missing > 0)
-        warn(warnings, "%d of the questions have no answer%s%s", answers->n_missing,
-             dataset->benchmark->missing_are_wrong ? "" : "; they are left out of every figure",
-             first_named(named, sizeof named, answers, "missing"));
-    if (answers->n_duplicate > 0)
-        warn(warnings, "%d answers are to a question answered before; the last one counts%s",
-             answers->n_duplicate, first_named(named, sizeof named, answers, "duplicate"));
-    if (answers->n_unknown > 0)
-        warn(warnings, "%d answers are to no question of the question file; they are left out%s",
-             answers->n_unknown, first_named(named, sizeof named, answers, "unknown"));
-    if (answers->n_repaired > 0)
-        warn(warnings, "%d answers hold bytes that are no UTF-8; each became U+FFFD%s", answers->n_repaired,
-             first_named(named, sizeof named, answers, "repaired"));
-    if (answers->n_long > 0)
-        warn(warnings, "%d answers are longer than any answer limit allows; they are scored as they stand%s",
-             answers->n_long, first_named(named, sizeof named, answers, "long"));
-    if (answers->n_empty > 0)
-        warn(warnings, "%d answers are empty; they are scored as they stand%s", answers->n_empty,
-             first_named(named, sizeof named, answers, "empty"));
-    if (answers->n_echo > 0)
-        warn(warnings, "%d answers are their question word for word; is the answer file a question file?%s",
-             answers->n_echo, first_named(named, sizeof named, answers, "echo"));
-    if (answers->n_misplaced > 0 && !dataset->unordered)
-        warn(warnings,
-             "%d answers stand in another order than their questions; they were matched by id, a scorer that "
-             "pairs by position would be wrong%s",
-             answers->n_misplaced, first_named(named, sizeof named, answers, "misplaced"));
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (faults[i].n > 0)
+            warn(warnings, "%d %s%s", faults[i].n, faults[i].said,
+                 first_named(named, sizeof named, answers, faults[i].what));
 }
 
 /* Nothing to score against: the headline is null, and why. */
