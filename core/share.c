@@ -94,20 +94,23 @@ static void held_free(struct share *share, struct session *s, struct held *held)
     free(held);
 }
 
-void share_clear(struct share *share, struct session *s)
+void session_forget(struct session *s, unsigned share)
 {
-    for (struct held *held = share->states, *next; held; held = next) {
-        next = held->next;
-        held_free(share, s, held);
+    for (struct held **at = &s->share.states, *held; (held = *at);) {
+        if (share & (held->prefix ? SHARE_QUESTIONS : SHARE_METHODS)) {
+            *at = held->next;
+            held_free(&s->share, s, held);
+        } else {
+            at = &held->next;
+        }
     }
-    share->states = NULL;
 }
 
 void session_share(struct session *s, size_t n_bytes)
 {
     s->share.limit = n_bytes;
     if (n_bytes == 0)
-        share_clear(&s->share, s);
+        session_forget(s, SHARE_METHODS | SHARE_QUESTIONS);
 }
 
 /* Lets go of what was used longest ago until there is room for n_bytes more. */
@@ -139,7 +142,8 @@ static struct held *held_find(struct share *share, const char *path, int n, int 
 }
 
 /* Rows 0 … n − 1 of the state behind layer `last`; `rows`: those of work.x, q and lse too. */
-static void hold(struct session *s, const char *path, int n, int n_all, int first, int last, bool rows)
+static void hold(struct session *s, const char *path, bool prefix, int n, int n_all, int first, int last,
+                 bool rows)
 {
     const struct vlm_config *config = &s->vlm->config;
     struct share *share = &s->share;
@@ -161,6 +165,7 @@ static void hold(struct session *s, const char *path, int n, int n_all, int firs
         return;
     }
     *held = (struct held){.next = share->states,
+                          .prefix = prefix,
                           .first = first,
                           .last = last,
                           .n = n,
@@ -193,11 +198,11 @@ void share_keep(struct run *run, const struct resume *resume, int first, int las
     char name[PATH_SIZE];
     if ((run->question->share & SHARE_METHODS) && watched && resume->all <= last) {
         path_name(name, run, &path->all, n);
-        hold(s, name, n, n, first, last, true);
+        hold(s, name, false, n, n, first, last, true);
     }
     if ((run->question->share & SHARE_QUESTIONS) && first == 0 && n_prefix > 0 && resume->prefix <= last) {
         path_name(name, run, &path->prefix, n_prefix);
-        hold(s, name, n_prefix, n, first, last, watched);
+        hold(s, name, true, n_prefix, n, first, last, watched);
     }
 }
 

@@ -26,12 +26,13 @@ enum { PATH_SIZE = 65 };
 struct held {
     struct held *next;
     char path[PATH_SIZE];
+    bool prefix;
     int first, last, n;
     unsigned long used;     /* clock of the last use */
     struct kv_page **pages; /* [last − first + 1, kv_pages(n)] */
-    float *x, *q, *lse;     /* [n, d], [n, heads · head_dim], [n_heads, n]: of the last layer, backend; NULL in
-                               the decoder's last layer, where nothing but the cache is of use */
-    size_t n_bytes;         /* of x, q and lse */
+    float *x, *q, *lse; /* [n, d], [n, heads · head_dim], [n_heads, n]: of the last layer, backend; NULL in
+                           the decoder's last layer, where nothing but the cache is of use */
+    size_t n_bytes;     /* of x, q and lse */
 };
 
 struct share {
@@ -40,8 +41,6 @@ struct share {
     unsigned long clock;
     size_t n_bytes; /* of all states, the cache's pages aside */
 };
-
-void share_clear(struct share *share, struct session *session);
 
 /* Of one prefill: what led to the rows in work.x. */
 struct path {
