@@ -110,4 +110,3 @@ enum status shown_cache_get(struct shown *out, bool *computed, struct shown_cach
     pthread_mutex_unlock(&cache->lock);
     return status;
 }
-

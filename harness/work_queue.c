@@ -52,7 +52,6 @@ const struct item *work_queue_take(unsigned *share, struct work_queue *queue, in
 
 /* ---- making --------------------------------------------------------------------------------- */
 
-
 /* Cells whose prefills have most in common next to each other: those that see the same features, by the
  * layers before their first cut, so that each goes on where another stopped. */
 static enum status order_of(int *out, const struct run *run, const struct cell *cell, struct error *err)
@@ -86,8 +85,11 @@ int count_feature_kinds(const struct run *run)
 static int by_unit(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
-    const int keys[][2] = {{x->group, y->group}, {x->benchmark, y->benchmark}, {x->row, y->row},
-                           {x->order, y->order}, {x->cell, y->cell}};
+    const int keys[][2] = {{x->group, y->group},
+                           {x->benchmark, y->benchmark},
+                           {x->row, y->row},
+                           {x->order, y->order},
+                           {x->cell, y->cell}};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
         if (keys[i][0] != keys[i][1])
             return keys[i][0] < keys[i][1] ? -1 : 1;
@@ -126,8 +128,8 @@ static bool is_traced(const struct run *run, int place)
 }
 
 /* What is left to do of one cell, with the pictures numbered by `pictures`. */
-static enum status add_items(struct work_queue *queue, struct run *run, int cell_index, struct map *pictures, uint8_t *states,
-                             struct error *err)
+static enum status add_items(struct work_queue *queue, struct run *run, int cell_index, struct map *pictures,
+                             uint8_t *states, struct error *err)
 {
     const struct cell *cell = &run->grid.cells[cell_index];
     const struct material *material = &run->materials[cell->benchmark];
@@ -156,9 +158,13 @@ static enum status add_items(struct work_queue *queue, struct run *run, int cell
             group = queue->n_groups++;
             map_put(pictures, path, strlen(path), group);
         }
-        queue->items[queue->n_items++] = (struct item){
-            .cell = cell_index, .benchmark = cell->benchmark, .row = row, .group = group,
-            .order = order, .trace = traced, .answered = answered};
+        queue->items[queue->n_items++] = (struct item){.cell = cell_index,
+                                                       .benchmark = cell->benchmark,
+                                                       .row = row,
+                                                       .group = group,
+                                                       .order = order,
+                                                       .trace = traced,
+                                                       .answered = answered};
     }
     return OK;
 }
@@ -204,8 +210,7 @@ enum status work_queue_make(struct work_queue *queue, struct run *run, int n_wor
     uint8_t *states = memory_alloc(n_rows_most, 1);
     queue->items = memory_alloc(n_most, sizeof *queue->items);
     enum status status = OK;
-    if (queue->taken == NULL || states == NULL || queue->items == NULL ||
-        !map_init(&pictures, n_pictures))
+    if (queue->taken == NULL || states == NULL || queue->items == NULL || !map_init(&pictures, n_pictures))
         TRY_GOTO(status, memory_failed(err, "the list of samples", n_most * sizeof *queue->items));
     for (int c = 0; c < run->grid.n_cells; c++)
         if (run->grid.cells[c].model == run->model && cell_is_runnable(&run->grid.cells[c]))

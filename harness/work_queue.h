@@ -17,7 +17,7 @@
 
 struct item {
     int cell, benchmark, row, group;
-    int order; /* among a question's */
+    int order;            /* among a question's */
     bool trace, answered; /* answered: it is in the store, only its trace is missing */
 };
 
@@ -36,7 +36,7 @@ struct work_queue {
     int n_items, n_units, n_groups;
     struct unit *units;
     struct group *groups;
-    int *taken;     /* [n_workers] the unit each is at, -1: none */
+    int *taken; /* [n_workers] the unit each is at, -1: none */
     int n_workers;
     int next_group; /* the first that no one has begun */
     int help_group; /* none before it has a unit that no one has begun */
