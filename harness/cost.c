@@ -91,6 +91,7 @@ static enum status calibrate(struct calibration *out, struct session *session, c
                                 .prefill_rate = rate(macs[STAGE_PREFILL] + macs[STAGE_SELECT], prefill_ms),
                                 .decode_rate = rate(macs[STAGE_DECODE] + macs[STAGE_HEAD], decode_ms),
                                 .n_ids = n ? (double)n_ids / n : 1,
+                                .session_bytes = session_peak_bytes(session),
                                 .sample_ms = n ? (vision_ms + prefill_ms + decode_ms) / n : 0};
     session_share(session, sweep_share_bytes(run));
     return OK;
@@ -100,9 +101,11 @@ static enum status calibrate(struct calibration *out, struct session *session, c
 
 static double layer_flops(const struct plan_input *input, double n_rows, double n)
 {
-    double query = (double)input->n_heads * input->head_dim, key = (double)input->n_kv_heads * input->head_dim;
+    double query = (double)input->n_heads * input->head_dim,
+           key = (double)input->n_kv_heads * input->head_dim;
     return 2 * n_rows *
-           (input->hidden * (2 * query + 2 * key) + 2 * n * query + 3.0 * input->hidden * input->intermediate);
+           (input->hidden * (2 * query + 2 * key) + 2 * n * query +
+            3.0 * input->hidden * input->intermediate);
 }
 
 /* Visual tokens by layer, as a run shows them where the data decide. */
@@ -166,7 +169,8 @@ static enum status cell_cost(struct cell_cost *out, struct session *session, con
 /* ---- all ------------------------------------------------------------------------------------ */
 
 /* Cells of one kind share the layers before their first cuts; by_chance: not between questions. */
-struct class {
+struct class
+{
     int kind; /* the control; or, past them, the arm that shares with itself alone */
     bool by_chance;
 };
@@ -254,6 +258,7 @@ static void estimate(struct sweep_cost *out, const struct run *run, const struct
                      const struct shared *shared, const struct cell_cost *costs)
 {
     out->seconds = out->timing_seconds = NAN;
+    out->session_bytes = rates->session_bytes;
     if (!rates->known)
         return;
     double decode = rates->decode_rate > 0 ? rates->decode_rate : rates->prefill_rate;
@@ -299,13 +304,12 @@ enum status cost_sweep(struct sweep_cost *out, struct cell_cost *costs, struct r
         if (!is_planned(run, i) || !is_first_of_class(run, classes, i))
             continue;
         const struct material *material = &run->materials[run->grid.cells[i].benchmark];
-        double each = material->open && material->n_rows > 0
-                          ? (double)count_pictures(material) / material->n_rows
-                          : 1;
+        double each =
+            material->open && material->n_rows > 0 ? (double)count_pictures(material) / material->n_rows : 1;
         add_class(&shared, run, costs, n_left, classes, i, each);
     }
-    out->shared = run->options->no_share ? out->apart
-                                         : shared.vision + shared.layers + shared.rest + shared.decode;
+    out->shared =
+        run->options->no_share ? out->apart : shared.vision + shared.layers + shared.rest + shared.decode;
     if (run->options->no_share) { /* all at the rates of a run alone */
         shared = (struct shared){0};
         for (int i = 0; i < run->grid.n_cells; i++) {

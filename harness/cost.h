@@ -29,12 +29,14 @@ struct calibration {
     bool known;
     double vision_rate, prefill_rate, decode_rate; /* FLOP/s */
     double n_ids, sample_ms;                       /* of an answer */
+    size_t session_bytes;
 };
 
 struct sweep_cost {
     double apart, shared; /* FLOPs of what is left to run */
     double seconds;       /* with all workers; NaN: not known */
     double timing_seconds;
+    size_t session_bytes; /* of each worker; 0: not known */
 };
 
 double cost_alone(const struct cell_cost *cost);

@@ -103,10 +103,24 @@ static int cell_samples(const struct run *run, const struct cell *cell)
     return cell->reason ? 0 : material->open ? material->n_rows : material->entry->limit;
 }
 
-static void print_size(const char *before, double n_bytes)
+/* Most bytes of each kind that a sweep holds at once. */
+struct memory_plan {
+    size_t weights, sessions, features, shared;
+};
+
+static struct memory_plan memory_of(const struct run *run, const struct sweep_cost *cost)
 {
-    printf("%s%.3g %s", before, n_bytes >= 1 << 30 ? n_bytes / (1 << 30) : n_bytes / (1 << 20),
-           n_bytes >= 1 << 30 ? "GiB" : "MiB");
+    const struct vlm_config *config = vlm_config(run->vlm);
+    size_t one = (size_t)config->visual_per_image * (size_t)config->text.hidden * sizeof(float);
+    return (struct memory_plan){.weights = vlm_weight_bytes(run->vlm),
+                                .sessions = cost->session_bytes * (size_t)sweep_workers(run),
+                                .features = one * (size_t)sweep_feature_slots(run),
+                                .shared = sweep_share_bytes(run)};
+}
+
+static double mebibytes(size_t n_bytes)
+{
+    return (double)n_bytes / (1 << 20);
 }
 
 static void plan_totals(struct run *run, const struct totals *totals)
@@ -114,15 +128,17 @@ static void plan_totals(struct run *run, const struct totals *totals)
     const struct sweep_cost *cost = &totals->cost;
     int n_workers = sweep_workers(run);
     bool known = !isnan(cost->seconds), timed = run->sweep.timing.wanted;
-    json_array_append_new(run->plan,
-                          json_pack("{s:s, s:s, s:I, s:i, s:I, s:f, s:f, s:o, s:o, s:O, s:O}", "model",
-                                    run->sweep.models[run->model], "device", vlm_device(run->vlm), "samples",
-                                    (json_int_t)totals->n_samples, "workers", n_workers, "memory_bytes",
-                                    (json_int_t)sweep_share_bytes(run), "flops_apart", cost->apart,
-                                    "flops_shared", cost->shared, "expected_s",
-                                    known ? json_real(cost->seconds) : json_null(), "expected_timing_s",
-                                    known && timed ? json_real(cost->timing_seconds) : json_null(),
-                                    "benchmarks", totals->benchmarks, "cells", totals->cells));
+    struct memory_plan memory = memory_of(run, cost);
+    json_array_append_new(
+        run->plan, json_pack("{s:s, s:s, s:I, s:i, s:{s:I, s:I, s:I, s:I}, s:f, s:f, s:o, s:o, s:O, s:O}",
+                             "model", run->sweep.models[run->model], "device", vlm_device(run->vlm),
+                             "samples", (json_int_t)totals->n_samples, "workers", n_workers, "memory_bytes",
+                             "weights", (json_int_t)memory.weights, "workers", (json_int_t)memory.sessions,
+                             "pictures", (json_int_t)memory.features, "shared", (json_int_t)memory.shared,
+                             "flops_apart", cost->apart, "flops_shared", cost->shared, "expected_s",
+                             known ? json_real(cost->seconds) : json_null(), "expected_timing_s",
+                             known && timed ? json_real(cost->timing_seconds) : json_null(), "benchmarks",
+                             totals->benchmarks, "cells", totals->cells));
     if (run->options->json)
         return;
     printf("\n%lld samples to run: %.4g FLOPs apart, %.4g with what cells share (%.0f %%)\n",
@@ -135,11 +151,9 @@ static void plan_totals(struct run *run, const struct totals *totals)
         printf("timing pass: about %.0f s more\n", cost->timing_seconds);
     if (totals->n_samples > 0 && !known)
         printf("expected time: not known, since no picture can be asked about here\n");
-    print_size("memory: weights ", (double)vlm_weight_bytes(run->vlm));
-    if (run->options->no_share)
-        printf("; nothing is shared\n");
-    else
-        print_size("; states that cells share up to ", (double)sweep_share_bytes(run)), printf("\n");
+    printf("memory: weights %.0f MiB, workers %.0f, pictures up to %.0f, what cells share up to %.0f%s\n",
+           mebibytes(memory.weights), mebibytes(memory.sessions), mebibytes(memory.features),
+           mebibytes(memory.shared), run->options->no_share ? " (--no-share)" : "");
 }
 
 enum status sweep_print_plan(struct run *run, struct error *err)

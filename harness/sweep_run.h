@@ -97,6 +97,7 @@ void material_close(struct material *material);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
 int sweep_workers(const struct run *run);        /* how many there may be */
+int sweep_feature_slots(const struct run *run);  /* pictures whose features are kept for others */
 size_t sweep_share_bytes(const struct run *run); /* for what they share, all together; 0: nothing */
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);

@@ -369,6 +369,11 @@ int sweep_workers(const struct run *run)
     return n;
 }
 
+int sweep_feature_slots(const struct run *run)
+{
+    return run->options->no_share ? 0 : sweep_workers(run) * count_feature_kinds(run) + 8;
+}
+
 size_t sweep_share_bytes(const struct run *run)
 {
     if (run->options->no_share)
@@ -410,8 +415,7 @@ enum status sweep_work(struct run *run, struct error *err)
     threads = memory_zero((size_t)n_workers, sizeof *threads);
     if (threads == NULL)
         TRY_GOTO(status, memory_failed(err, "workers", (size_t)n_workers * sizeof *threads));
-    if (!run->options->no_share)
-        TRY_GOTO(status, shown_cache_open(&work.cache, n_workers * count_feature_kinds(run) + 8, err));
+    TRY_GOTO(status, shown_cache_open(&work.cache, sweep_feature_slots(run), err));
     work.share_bytes = sweep_share_bytes(run) / (size_t)n_workers;
     struct progress progress;
     progress_start(&progress, "samples", work.queue.n_items);
