@@ -147,23 +147,38 @@ static void plan_benchmarks(struct totals *totals, const struct run *run)
                "smallest detectable difference");
     for (int b = 0; b < run->sweep.n_benchmarks; b++) {
         const struct material *material = &run->materials[b];
-        if (!material->open)
+        if (material->entry == NULL) /* its like stands further up */
             continue;
         const char *name = material->entry->name, *published = material->data.benchmark->published;
         int n_pictures = count_pictures(material), n_missing = material->n_images_missing;
         double least = minimum_detectable(material->n_rows, discordance, 1);
+        bool has_gold = material->data.has_gold || material->data.benchmark->judging;
         json_array_append_new(totals->benchmarks,
-                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:s}", "benchmark", name, "samples",
-                                        material->n_rows, "pictures", n_pictures, "pictures_missing",
-                                        n_missing, "smallest_detectable", isnan(least) ? 1.0 : least,
-                                        "published", published));
+                              json_pack("{s:s, s:s?, s:s, s:i, s:i, s:i, s:b, s:s?, s:f, s:s}", "benchmark",
+                                        name, "stands_in_for", material->entry->stands_in_for, "split",
+                                        split_names[material->entry->split], "samples", material->n_rows,
+                                        "pictures", n_pictures, "pictures_missing", n_missing, "gold",
+                                        material->open && has_gold, "missing", material->reason,
+                                        "smallest_detectable", isnan(least) ? 1.0 : least, "published",
+                                        published));
         if (!text)
             continue;
+        if (material->reason) {
+            printf("%-14s missing: %s\n", name, material->reason);
+            continue;
+        }
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
                "clustering)\n",
                name, material->n_rows, n_pictures, n_missing, 100 * least, 100 * discordance);
+        if (material->entry->stands_in_for)
+            printf(
+                "%-14s a generated twin; it stands in for %s, since no data folder is given (--data DIR)\n",
+                "", material->entry->stands_in_for);
         if (n_missing > 0)
             printf("%-14s pictures are published at %s\n", "", published);
+        if (!has_gold)
+            printf("%-14s no annotations: answers are kept, the score is NULL; published at %s\n", "",
+                   published);
     }
 }
 
