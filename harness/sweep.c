@@ -7,13 +7,13 @@
  */
 #include "harness/sweep.h"
 
-#include <dirent.h> /* the grids there are */
 #include <stdio.h>  /* snprintf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "harness/builtin.h"
 #include "harness/command.h"
 #include "harness/machine.h"
 #include "harness/latency.h"
@@ -43,17 +43,10 @@ static size_t folder_length(const char *path)
 
 static enum status no_such_grid(const char *name, struct error *err)
 {
-    char list[512] = "";
-    DIR *folder = opendir(home_path("harness/grids"));
-    const struct dirent *entry;
-    while (folder && (entry = readdir(folder))) {
-        size_t n = strlen(entry->d_name), used = strlen(list);
-        if (n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0)
-            snprintf(list + used, sizeof list - used, "%s%.*s", used ? ", " : "", (int)(n - 5),
-                     entry->d_name);
-    }
-    if (folder)
-        closedir(folder);
+    char list[512] = "", names[BUILTIN_MAX][BUILTIN_NAME];
+    int n = builtin_names(names);
+    for (int i = 0; i < n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
     return fail(err, BAD_INPUT,
                 "%.200s: there is neither such a file nor a built-in grid of that name; there are: %s", name,
                 list);
@@ -63,12 +56,8 @@ static enum status find_file(char **out, const char *file, struct error *err)
 {
     if (file_exists(file))
         return make_path(out, err, "%s", file);
-    if (strchr(file, '/') == NULL) {
-        char name[300];
-        snprintf(name, sizeof name, "harness/grids/%.200s.yaml", file);
-        if (file_exists(home_path(name)))
-            return make_path(out, err, "%s", home_path(name));
-    }
+    if (strchr(file, '/') == NULL && file_exists(builtin_path(file)))
+        return make_path(out, err, "%s", builtin_path(file));
     return no_such_grid(file, err);
 }
 
@@ -133,7 +122,9 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
     if (reason && (cell->reason = memory_text(reason)) == NULL)
         return memory_failed(err, "a reason", strlen(reason));
     const struct key_parts parts = {.weights_sha = run->weights_sha,
-                                    .files_sha = material->data.files_sha256,
+                                    /* what is missing has no bytes to hash */
+                                    .files_sha =
+                                        material->open ? material->data.files_sha256 : material->entry->name,
                                     .template = material->entry->template,
                                     .image_mode = image_mode_names[material->entry->image_mode],
                                     .max_new_tokens = material->max_new_tokens,
@@ -288,7 +279,12 @@ static bool is_benchmark_used(const struct run *run, int benchmark)
     return false;
 }
 
-/* How many cells cannot run, and why; what all cells of a benchmark lack is said once. */
+static bool is_alike(const struct cell *a, const struct cell *b)
+{
+    return a->benchmark == b->benchmark && b->reason && strcmp(a->reason, b->reason) == 0;
+}
+
+/* How many cells cannot run, and why; what many of a benchmark's cells lack is said once. */
 static int list_infeasible(const struct run *run)
 {
     int n = 0;
@@ -298,10 +294,20 @@ static int list_infeasible(const struct run *run)
     for (int i = 0; i < run->grid.n_cells; i++) {
         const struct cell *cell = &run->grid.cells[i];
         const struct material *material = &run->materials[cell->benchmark];
+        bool is_said = material->reason != NULL;
+        int n_alike = 0;
         n += cell->reason != NULL;
-        if (cell->reason && material->reason == NULL)
-            fprintf(stderr, "infeasible: %s on %s: %s\n", cell->arm->label, material->entry->name,
-                    cell->reason);
+        for (int j = 0; cell->reason && j < run->grid.n_cells && !is_said; j++) {
+            is_said = j < i && is_alike(cell, &run->grid.cells[j]);
+            n_alike += j > i && is_alike(cell, &run->grid.cells[j]);
+        }
+        if (cell->reason == NULL || is_said)
+            continue;
+        char more[40] = "";
+        if (n_alike > 0)
+            snprintf(more, sizeof more, " and %d more like it", n_alike);
+        fprintf(stderr, "infeasible: %s on %s%s: %s\n", cell->arm->label, material->entry->name, more,
+                cell->reason);
     }
     return n;
 }
@@ -426,6 +432,20 @@ static enum status check_any_there(const struct run *run, struct error *err)
                 data_folder(run) ? data_folder(run) : "");
 }
 
+static void say_stand_ins(const struct run *run)
+{
+    const char *sep = "no data folder is given (--data DIR): ";
+    for (int i = 0; i < run->sweep.n_benchmarks; i++) {
+        const struct sweep_benchmark *entry = &run->sweep.benchmarks[i];
+        if (entry->stands_in_for && run->materials[i].entry) {
+            fprintf(stderr, "%s%s stands in for %s", sep, entry->name, entry->stands_in_for);
+            sep = ", ";
+        }
+    }
+    if (sep[0] == ',')
+        fputc('\n', stderr);
+}
+
 static enum status open_materials(struct run *run, struct error *err)
 {
     run->materials = memory_zero((size_t)run->sweep.n_benchmarks, sizeof *run->materials);
@@ -436,6 +456,8 @@ static enum status open_materials(struct run *run, struct error *err)
             TRY(material_open(&run->materials[i], run, &run->sweep.benchmarks[i], err));
             TRY(material_check_judge(&run->materials[i], err));
         }
+    if (!run->options->plan) /* which says it of each */
+        say_stand_ins(run);
     return OK;
 }
 

@@ -164,7 +164,7 @@ static void plan_benchmarks(struct totals *totals, const struct run *run)
         if (!text)
             continue;
         if (material->reason) {
-            printf("%-14s missing: %s\n", name, material->reason);
+            printf("missing: %s\n", material->reason);
             continue;
         }
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
@@ -193,7 +193,9 @@ static void plan_line(struct totals *totals, const struct run *run, const struct
     if (run->options->json)
         return;
     printf("%-32s %-12s %-*s ", cell->key[0] ? cell->key : "-", benchmark, label_width(run), label);
-    if (cell->reason)
+    if (run->materials[cell->benchmark].reason)
+        printf("infeasible: what it asks is missing, see above\n");
+    else if (cell->reason)
         printf("infeasible: %s\n", cell->reason);
     else
         printf("%6d %6d %10.4g\n", n, n_left, flops);
