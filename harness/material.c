@@ -158,12 +158,14 @@ static enum status give_reason(struct material *material, struct error *err)
 static enum status pictures_missing(struct material *material, const char *root, struct error *err)
 {
     const struct dataset *data = &material->data;
-    const char *image = NULL;
-    for (int i = 0; i < material->n_rows && image == NULL; i++)
-        image = sample_file(&data->samples[material->rows[i]]);
-    bool is_bare = image && strchr(image, '/') == NULL; /* their folder was not found either */
+    const struct sample *sample = NULL;
+    for (int i = 0; i < material->n_rows && sample == NULL; i++)
+        if (sample_file(&data->samples[material->rows[i]]))
+            sample = &data->samples[material->rows[i]];
+    /* Where the folder of pictures was not found either, their name is all there is. */
+    bool is_bare = sample && sample->image_name && strcmp(sample_file(sample), sample->image_name) == 0;
     fail(err, BAD_INPUT, "%s: none of its pictures is there; looked for %s%s%s; published at %s", data->name,
-         image ? image : "?", is_bare ? " in its folder of pictures under " : "",
+         sample ? sample_file(sample) : "?", is_bare ? " in its folder of pictures in " : "",
          is_bare ? dataset_places(data, root) : "", data->benchmark->published);
     return give_reason(material, err);
 }
