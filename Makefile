@@ -70,7 +70,7 @@ format:
 
 help:
 	@echo "make            build $(BUILD)/winnow"
-	@echo "make sweep      set up, build, run the built-in sweep and write its report [GRID=NAME MODEL=DIR DATA=DIR]"
+	@echo "make sweep      set up, build, run a sweep and write its report [GRID=NAME|FILE MODEL=DIR DATA=DIR]; docs/sweeps.md"
 	@echo "make test       all tests, then again under the sanitizers"
 	@echo "make report     write the report of a sweep again [GRID=NAME]"
 	@echo "make bench      time the methods on the miniature's geometry"

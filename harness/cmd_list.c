@@ -340,7 +340,7 @@ static int list_grids(enum format format)
     if (format == FORMAT_TEXT)
         printf("%-10s %6s %8s\n", "grid", "cells", "samples");
     if (format == FORMAT_MARKDOWN)
-        puts("| grid | cells | asks | without data | |\n|---|--:|---|---|---|");
+        puts("| grid | cells | asks | what for |\n|---|--:|---|---|");
     for (int i = 0; i < n && err.status == OK; i++) {
         struct builtin grid;
         if (builtin_describe(&grid, names[i], &err) != OK)
@@ -348,8 +348,7 @@ static int list_grids(enum format format)
         if (format == FORMAT_JSON)
             json_array_append_new(list, grid_json(names[i], &grid));
         else if (format == FORMAT_MARKDOWN)
-            printf("| `%s` | %d | %s | %s | %s |\n", names[i], grid.n_cells, grid.benchmarks,
-                   grid.without_data, grid.title);
+            printf("| `%s` | %d | %s | %s |\n", names[i], grid.n_cells, grid.benchmarks, grid.title);
         else
             print_grid(names[i], &grid);
     }

@@ -155,7 +155,7 @@ static enum status give_reason(struct material *material, struct error *err)
     return material->reason ? OK : memory_failed(err, "a reason", sizeof err->text);
 }
 
-static enum status pictures_missing(struct material *material, const char *root, struct error *err)
+static enum status pictures_missing(struct material *material, int n, const char *root, struct error *err)
 {
     const struct dataset *data = &material->data;
     const struct sample *sample = NULL;
@@ -164,8 +164,9 @@ static enum status pictures_missing(struct material *material, const char *root,
             sample = &data->samples[material->rows[i]];
     /* Where the folder of pictures was not found either, their name is all there is. */
     bool is_bare = sample && sample->image_name && strcmp(sample_file(sample), sample->image_name) == 0;
-    fail(err, BAD_INPUT, "%s: none of its pictures is there; looked for %s%s%s; published at %s", data->name,
-         sample ? sample_file(sample) : "?", is_bare ? " in its folder of pictures in " : "",
+    fail(err, BAD_INPUT,
+         "%s: none of the %d pictures it is asked about is there; looked for %s%s%s; published at %s",
+         data->name, n, sample ? sample_file(sample) : "?", is_bare ? " in its folder of pictures in " : "",
          is_bare ? dataset_places(data, root) : "", data->benchmark->published);
     return give_reason(material, err);
 }
@@ -204,8 +205,9 @@ enum status material_open(struct material *material, struct run *run, const stru
         n_images += file != NULL;
         material->n_images_missing += file && !file_exists(file);
     }
-    return n_images > 0 && material->n_images_missing == n_images ? pictures_missing(material, root, err)
-                                                                  : OK;
+    return n_images > 0 && material->n_images_missing == n_images
+               ? pictures_missing(material, n_images, root, err)
+               : OK;
 }
 
 void material_close(struct material *material)
