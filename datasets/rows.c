@@ -274,7 +274,7 @@ const char *dataset_places(const struct dataset *dataset, const char *root)
 {
     const char *folders[4], *places = "", *tree = root;
     if (!root)
-        return "a data folder: none is given (--data DIR)";
+        return "(no data folder)";
     for (int t = 1; t < N_TREES; t++) { /* the tree there is, not each that might be */
         const char *path = text_pool_format(dataset->pool, "%s%s", root, trees[t]);
         tree = path_exists(path) ? path : tree;
@@ -293,6 +293,10 @@ enum status file_missing(struct dataset *dataset, const struct benchmark_paths *
     if (dataset->is_twin)
         return fail(err, BAD_INPUT, "%s: %s is not under %s: give %s, or make it: winnow world --suite %s",
                     dataset->name, name, places, option, dataset->name);
+    if (!paths->root)
+        return fail(err, BAD_INPUT,
+                    "%s: no place is given to look for %s: give %s, or a sweep --data DIR; published at %s",
+                    dataset->name, name, option, dataset->benchmark->published);
     return fail(err, BAD_INPUT,
                 "%s: %s is not under %s: put it there or give %s (%s: in a sweep file); published at %s",
                 dataset->name, name, places, option, option + 2, dataset->benchmark->published);
