@@ -210,6 +210,15 @@ enum status material_open(struct material *material, struct run *run, const stru
                : OK;
 }
 
+bool reason_is_new(const struct run *run, int benchmark)
+{
+    const char *reason = run->materials[benchmark].reason;
+    for (int i = 0; i < benchmark && reason; i++)
+        if (run->materials[i].reason && strcmp(run->materials[i].reason, reason) == 0)
+            return false;
+    return reason != NULL;
+}
+
 void material_close(struct material *material)
 {
     if (material->open)

@@ -289,7 +289,7 @@ static int list_infeasible(const struct run *run)
 {
     int n = 0;
     for (int b = 0; b < run->sweep.n_benchmarks; b++)
-        if (run->materials[b].reason)
+        if (reason_is_new(run, b))
             fprintf(stderr, "missing: %s\n", run->materials[b].reason);
     for (int i = 0; i < run->grid.n_cells; i++) {
         const struct cell *cell = &run->grid.cells[i];
@@ -419,7 +419,7 @@ static enum status check_any_there(const struct run *run, struct error *err)
         const struct material *material = &run->materials[i];
         if (material->entry && material->reason == NULL)
             return OK;
-        n_missing += material->reason != NULL;
+        n_missing += reason_is_new(run, i);
         only = material->reason ? material : only;
     }
     if (n_missing == 1)

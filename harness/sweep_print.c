@@ -163,10 +163,10 @@ static void plan_benchmarks(struct totals *totals, const struct run *run)
                                         published));
         if (!text)
             continue;
-        if (material->reason) {
+        if (reason_is_new(run, b))
             printf("missing: %s\n", material->reason);
+        if (material->reason)
             continue;
-        }
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
                "clustering)\n",
                name, material->n_rows, n_pictures, n_missing, 100 * least, 100 * discordance);

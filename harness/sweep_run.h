@@ -93,6 +93,8 @@ enum status make_folder(const char *path, struct error *err); /* and those above
 enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
                           struct error *err);
 void material_close(struct material *material);
+/* It has a reason, and no benchmark before it has the same: its other split, say. */
+bool reason_is_new(const struct run *run, int benchmark);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
