@@ -304,6 +304,7 @@ enum status sweep_end_plan(struct run *run, struct error *err)
         putchar('\n');
         json_decref(document);
     }
+    fflush(stdout); /* before what stderr says of it */
     int n_infeasible = 0;
     for (int i = 0; i < run->grid.n_cells; i++)
         n_infeasible += run->grid.cells[i].reason != NULL;
@@ -378,6 +379,7 @@ enum status sweep_print_result(struct run *run, struct error *err)
         putchar('\n');
     else
         printf("store: %s\n", run->store_path);
+    fflush(stdout);
     json_decref(document);
     return document ? OK : memory_failed(err, "the result", 0);
 }
