@@ -59,23 +59,38 @@ static void plan_benchmarks(struct totals *totals, const struct run *run)
                "smallest detectable difference");
     for (int b = 0; b < run->sweep.n_benchmarks; b++) {
         const struct material *material = &run->materials[b];
-        if (!material->open)
+        if (material->entry == NULL) /* its like stands further up */
             continue;
         const char *name = material->entry->name, *published = material->data.benchmark->published;
         int n_pictures = count_pictures(material), n_missing = material->n_images_missing;
         double least = minimum_detectable(material->n_rows, discordance, 1);
+        bool has_gold = material->data.has_gold || material->data.benchmark->judging;
         json_array_append_new(totals->benchmarks,
-                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:s}", "benchmark", name, "samples",
-                                        material->n_rows, "pictures", n_pictures, "pictures_missing",
-                                        n_missing, "smallest_detectable", isnan(least) ? 1.0 : least,
-                                        "published", published));
+                              json_pack("{s:s, s:s?, s:s, s:i, s:i, s:i, s:b, s:s?, s:f, s:s}", "benchmark",
+                                        name, "stands_in_for", material->entry->stands_in_for, "split",
+                                        split_names[material->entry->split], "samples", material->n_rows,
+                                        "pictures", n_pictures, "pictures_missing", n_missing, "gold",
+                                        material->open && has_gold, "missing", material->reason,
+                                        "smallest_detectable", isnan(least) ? 1.0 : least, "published",
+                                        published));
         if (!text)
+            continue;
+        if (reason_is_new(run, b))
+            printf("missing: %s\n", material->reason);
+        if (material->reason)
             continue;
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
                "clustering)\n",
                name, material->n_rows, n_pictures, n_missing, 100 * least, 100 * discordance);
+        if (material->entry->stands_in_for)
+            printf(
+                "%-14s a generated twin; it stands in for %s, since no data folder is given (--data DIR)\n",
+                "", material->entry->stands_in_for);
         if (n_missing > 0)
             printf("%-14s pictures are published at %s\n", "", published);
+        if (!has_gold)
+            printf("%-14s no annotations: answers are kept, the score is NULL; published at %s\n", "",
+                   published);
     }
 }
 
@@ -90,7 +105,9 @@ static void plan_line(struct totals *totals, const struct run *run, const struct
     if (run->options->json)
         return;
     printf("%-32s %-12s %-*s ", cell->key[0] ? cell->key : "-", benchmark, label_width(run), label);
-    if (cell->reason)
+    if (run->materials[cell->benchmark].reason)
+        printf("infeasible: what it asks is missing, see above\n");
+    else if (cell->reason)
         printf("infeasible: %s\n", cell->reason);
     else
         printf("%6d %6d %10.4g\n", n, n_left, flops);
@@ -210,6 +227,7 @@ enum status sweep_end_plan(struct run *run, struct error *err)
         putchar('\n');
         json_decref(document);
     }
+    fflush(stdout); /* before what stderr says of it */
     int n_infeasible = 0;
     for (int i = 0; i < run->grid.n_cells; i++)
         n_infeasible += run->grid.cells[i].reason != NULL;
@@ -284,6 +302,7 @@ enum status sweep_print_result(struct run *run, struct error *err)
         putchar('\n');
     else
         printf("store: %s\n", run->store_path);
+    fflush(stdout);
     json_decref(document);
     return document ? OK : memory_failed(err, "the result", 0);
 }
