@@ -390,6 +390,25 @@ static enum status execute(struct run *run, struct error *err)
     return status;
 }
 
+enum status sweep_check(char **store_path, const struct sweep_options *options, struct error *err)
+{
+    struct run run = {.options = options};
+    enum status status = OK;
+    *store_path = NULL;
+    TRY_GOTO(status, read_file(&run, err));
+    TRY_GOTO(status, grid_make(&run.grid, &run.sweep, options->seed, err));
+    TRY_GOTO(status, make_paths(&run, err));
+    *store_path = run.store_path;
+    run.store_path = NULL;
+exit:
+    grid_free(&run.grid);
+    sweep_free(&run.sweep);
+    free(run.store_path);
+    free(run.trace_path);
+    free(run.data_path);
+    return status;
+}
+
 enum status sweep_execute(const struct sweep_options *options, struct error *err)
 {
     struct sigaction action = {.sa_handler = on_signal}, old_int, old_term;

@@ -39,4 +39,8 @@ struct sweep_options {
  */
 enum status sweep_execute(const struct sweep_options *options, struct error *err);
 
+/* Reads the file and finds the models, as the sweep will: what is wrong with them is said here. *store_path is
+ * where its store will be; the caller frees. Nothing is written, no weights are read. */
+enum status sweep_check(char **store_path, const struct sweep_options *options, struct error *err);
+
 #endif

@@ -9,7 +9,6 @@
 #include <stdio.h>  /* printf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
-#include <unistd.h> /* sysconf */
 
 #include "core/json.h"
 #include "core/map.h"
@@ -228,8 +227,7 @@ static double shared_vision(const struct run *run)
 
 static void plan_totals(struct run *run, struct totals *totals)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n_workers = run->options->n_workers > 0 ? run->options->n_workers : n_cores > 0 ? (int)n_cores : 1;
+    int n_workers = run->options->n_workers > 0 ? run->options->n_workers : machine_cores();
     double shared = totals->shared + shared_vision(run), seconds = totals->wall_ms / 1e3 / n_workers;
     shared = shared < totals->apart ? shared : totals->apart;
     json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:f, s:f, s:o, s:O, s:O}", "model",

@@ -14,7 +14,6 @@
 #include <stdlib.h>  /* qsort */
 #include <string.h>  /* memcpy */
 #include <time.h>    /* nanosleep */
-#include <unistd.h>  /* sysconf */
 
 #include "core/map.h"
 #include "core/memory.h"
@@ -570,10 +569,9 @@ exit:
 
 static int worker_count(const struct run *run, int n_items)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     int n = run->options->n_workers;
     if (n == 0) /* a GPU is one worker's */
-        n = strcmp(vlm_device(run->vlm), "cuda") == 0 || n_cores < 1 ? 1 : (int)n_cores;
+        n = strcmp(vlm_device(run->vlm), "cuda") == 0 ? 1 : machine_cores();
     return n < n_items ? n : n_items;
 }
 
