@@ -223,10 +223,11 @@ static enum status submit(struct job *out, const struct call *call, struct error
     const char *what = call->words[call->n - 1];
     TRY(run_program(answer, &ended, call->words, false, err));
     if (ended != 0)
-        return fail(err, NO_MACHINE,
-                    "sbatch did not take the %s job (status %d); what it says stands above. `--slurm --plan` "
-                    "shows how it was called",
-                    what, ended);
+        return fail(
+            err, NO_MACHINE,
+            "sbatch did not take the %s job (status %d); what it says stands above. Options of the sweep "
+            "stand before --slurm; `--slurm --plan` shows how sbatch is called",
+            what, ended);
     const char *end = parse_job(out, answer);
     if (end == NULL || end[strspn(end, " \t\r\n")] != 0)
         return fail(err, NO_MACHINE, "sbatch said '%s' on the %s job, expected its number",

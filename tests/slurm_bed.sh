@@ -1,16 +1,18 @@
 #!/bin/sh
 # A Slurm of one node for a test: its own munge key and socket, ports, configuration and state, all in FOLDER;
-# no system service, no accounting, whoever runs it.
+# no system service, no accounting, whoever runs it. The programs are those of the system, or those unpacked
+# below $WINNOW_SLURM_ROOT (make slurm).
 #
 #     slurm_bed.sh FOLDER CONTROL_PORT NODE_PORT
 #
-# Says "ready" once jobs can be submitted (with SLURM_CONF=FOLDER/slurm.conf), or "skip: WHY" and ends. Then it
-# waits for the end of its stdin, that is until the test is over, killed or not, and takes everything down.
+# Says "ready" once jobs can be submitted (with SLURM_CONF=FOLDER/slurm.conf, and PATH and LD_LIBRARY_PATH as in
+# FOLDER/path and FOLDER/libraries), or "skip: WHY" and ends. Then it waits for the end of its stdin, that is until
+# the test is over, killed or not, and takes everything down.
 set -u
 folder=$1
 PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF="$folder/slurm.conf"
-daemons=
+daemons= plugins= stepd=
 
 skip()
 {
@@ -50,6 +52,17 @@ take_down()
 trap take_down EXIT
 trap 'exit 0' INT TERM HUP
 
+root=${WINNOW_SLURM_ROOT-}
+if [ -d "$root" ]; then
+    for plugins in "$root"/usr/lib/*/slurm-wlm; do :; done
+    mkdir -p "$folder/bin"
+    for program in slurmctld slurmd slurmstepd; do # as Debian's alternatives name them
+        ln -s "$root/usr/sbin/$program-wlm" "$folder/bin/$program"
+    done
+    PATH=$folder/bin:$root/usr/bin:$root/usr/sbin:$PATH
+    export LD_LIBRARY_PATH="$plugins:${plugins%/*}"
+    stepd="-d $folder/bin/slurmstepd"
+fi
 for program in munged slurmctld slurmd sbatch squeue scancel sinfo; do
     command -v $program >/dev/null ||
         skip "$program is not here (apt-get install --no-install-recommends slurmctld slurmd slurm-client munge)"
@@ -90,6 +103,7 @@ KillWait=5
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES State=UP
 END
+[ -z "$plugins" ] || echo "PluginDir=$plugins" >>"$SLURM_CONF"
 # The plugin is loaded even though nothing here is confined by it.
 echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf"
 
@@ -105,7 +119,7 @@ done
 
 slurmctld -D -c </dev/null >"$folder/slurmctld.out" 2>&1 &
 daemons="$daemons $!"
-slurmd -D -c </dev/null >"$folder/slurmd.out" 2>&1 &
+slurmd -D -c $stepd </dev/null >"$folder/slurmd.out" 2>&1 &
 daemons="$daemons $!"
 tries=0
 while ! sinfo --noheader --format=%T 2>/dev/null | grep -q idle; do
@@ -117,5 +131,7 @@ while ! sinfo --noheader --format=%T 2>/dev/null | grep -q idle; do
         skip "Slurm does not start: $(last_words "$folder/slurmctld.out") $(last_words "$folder/slurmd.out")"
     sleep 0.1
 done
+echo "$PATH" >"$folder/path"
+echo "${LD_LIBRARY_PATH-}" >"$folder/libraries"
 echo ready
 cat >/dev/null

@@ -389,6 +389,16 @@ static int stop_bed(void **state)
     return -1;
 }
 
+/* The environment's `name` from the first line of a file. */
+static void set_from(const char *name, const char *file)
+{
+    char *text = read_text(file);
+    text[strcspn(text, "\n")] = 0;
+    if (text[0])
+        setenv(name, text, 1);
+    free(text);
+}
+
 static void await(const char *what, const char *line)
 {
     static char output[TEXT_SIZE];
@@ -467,6 +477,8 @@ static void slurm_runs_the_shards_and_their_merge(void **state)
         skip();
     }
     setenv("SLURM_CONF", in_folder("bed/slurm.conf"), 1);
+    set_from("PATH", "bed/path");
+    set_from("LD_LIBRARY_PATH", "bed/libraries");
     bool can_merge = run_shell(output, "$winnow help merge") == 0;
     write_text("s.yaml", slurm_sweep);
 #define SUBMIT "$winnow sweep s.yaml --store s.db --workers 1 --slurm --array=1-2 --time=5"
