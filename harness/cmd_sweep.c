@@ -142,18 +142,25 @@ static enum status read_options(struct parsed *parsed, struct error *err)
 
 static enum status submit(const struct parsed *parsed, struct error *err)
 {
-    char *store;
-    TRY(sweep_check(&store, &parsed->sweep, err));
+    struct sweep_outline outline;
+    struct slurm_option *places = NULL;
+    enum status status = sweep_outline_make(&outline, &parsed->sweep, err);
+    if (status == OK && (places = memory_zero((size_t)outline.n_places + 1, sizeof *places)) == NULL)
+        status = memory_failed(err, "paths", (size_t)outline.n_places * sizeof *places);
+    for (int i = 0; i < outline.n_places && places; i++)
+        places[i] = (struct slurm_option){outline.places[i].option, outline.places[i].path};
     const struct slurm_request request = {.file = parsed->sweep.file,
-                                          .store = store,
-                                          .options = parsed->passed,
-                                          .n_options = parsed->n_passed,
+                                          .store = outline.store,
+                                          .shard = {parsed->passed, parsed->n_passed},
+                                          .merge = {places, outline.n_places},
                                           .words = &parsed->words,
                                           .n_shards = parsed->n_shards,
                                           .plan = parsed->sweep.plan,
                                           .json = parsed->sweep.json};
-    enum status status = slurm_submit(&request, err);
-    free(store);
+    if (status == OK)
+        status = slurm_submit(&request, err);
+    free(places);
+    sweep_outline_free(&outline);
     return status;
 }
 

@@ -96,8 +96,8 @@ static enum status make_script(struct submission *sub, struct error *err)
                                         .file = sub->file,
                                         .store = sub->store,
                                         .stem = sub->stem,
-                                        .options = request->options,
-                                        .n_options = request->n_options,
+                                        .shard = request->shard,
+                                        .merge = request->merge,
                                         .n_shards = sub->n_shards};
     FILE *out = open_memstream(&sub->text, &sub->n_text);
     if (out == NULL)

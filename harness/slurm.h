@@ -44,14 +44,18 @@ enum status slurm_shards(int *n_shards, const char *array, int wanted, struct er
 struct slurm_option {
     const char *name, *value; /* name without dashes; value NULL: it has none */
 };
+struct slurm_options {
+    const struct slurm_option *at;
+    int n;
+};
 
 /* What the script says; all paths are absolute. */
 struct slurm_script {
     const char *executable, *folder; /* folder: where the sweep was submitted */
     const char *file, *store;
-    const char *stem;                   /* of the store: without its .db */
-    const struct slurm_option *options; /* of `winnow sweep`, passed on to every shard */
-    int n_options, n_shards;
+    const char *stem;                  /* of the store: without its .db */
+    struct slurm_options shard, merge; /* of `winnow sweep` and `winnow merge` */
+    int n_shards;
 };
 void slurm_write_script(FILE *out, const struct slurm_script *script);
 /* A word as the shell reads it back, quoted where it must be. */
@@ -60,10 +64,9 @@ void slurm_write_word(FILE *out, const char *word);
 /* ---- slurm.c ---------------------------------------------------------------------------------- */
 
 struct slurm_request {
-    const char *file;  /* of the sweep, as on the command line */
-    const char *store; /* that the sweep would write without --slurm */
-    const struct slurm_option *options;
-    int n_options;
+    const char *file;                  /* of the sweep, as on the command line */
+    const char *store;                 /* that the sweep would write without --slurm */
+    struct slurm_options shard, merge; /* what each is told besides */
     const struct slurm_words *words;
     int n_shards;    /* --shards; 0: those of --array */
     bool plan, json; /* plan: prints script and command lines, submits and writes nothing */

@@ -33,6 +33,17 @@ static void write_around(FILE *out, const char *before, const char *word, const 
     fputs(after, out);
 }
 
+/* A line each, the last of which goes on. */
+static void write_options(FILE *out, struct slurm_options options)
+{
+    for (int i = 0; i < options.n; i++) {
+        fprintf(out, "        --%s", options.at[i].name);
+        if (options.at[i].value)
+            write_around(out, " ", options.at[i].value, "");
+        fputs(" \\\n", out);
+    }
+}
+
 static void write_shard(FILE *out, const struct slurm_script *script)
 {
     fputs("shard)\n"
@@ -47,12 +58,7 @@ static void write_shard(FILE *out, const struct slurm_script *script)
     write_around(out, "    exec ", script->executable, " sweep ");
     slurm_write_word(out, script->file);
     fputs(" \\\n", out);
-    for (int i = 0; i < script->n_options; i++) {
-        fprintf(out, "        --%s", script->options[i].name);
-        if (script->options[i].value)
-            write_around(out, " ", script->options[i].value, "");
-        fputs(" \\\n", out);
-    }
+    write_options(out, script->shard);
     fprintf(out, "        --shard \"$shard/%d\" --store ", script->n_shards);
     slurm_write_word(out, script->stem);
     fprintf(out, "\".shard-$shard-of-%d.db\"\n    ;;\n", script->n_shards);
@@ -74,8 +80,9 @@ static void write_merge(FILE *out, const struct slurm_script *script)
             "        shard=$((shard + 1))\n"
             "    done\n",
             script->n_shards, script->n_shards);
-    write_around(out, "    exec ", script->executable, " merge ");
-    write_around(out, "", script->store, " ");
+    write_around(out, "    exec ", script->executable, " merge \\\n");
+    write_options(out, script->merge);
+    write_around(out, "        ", script->store, " ");
     write_around(out, "", script->stem, ".shard-*-of-*.db\n    ;;\n");
 }
 

@@ -209,8 +209,8 @@ static void every_word_survives_the_shell(void **state)
                                         .file = ODD,
                                         .store = store,
                                         .stem = stem,
-                                        .options = options,
-                                        .n_options = 4,
+                                        .shard = {options, 4},
+                                        .merge = {options, 2},
                                         .n_shards = 3};
     slurm_write_script(out, &script);
     fclose(out);
@@ -232,10 +232,11 @@ static void every_word_survives_the_shell(void **state)
         write_text(name, "");
     }
     assert_int_equal(run_shell(output, "sh odd.sh merge"), 0);
-    assert_true(
-        asprintf(&expected,
-                 "shard 3 of 3 has no store\n%s\n<merge>\n<%s>\n<%s.shard-1-of-3.db>\n<%s.shard-2-of-3.db>\n",
-                 odd, store, stem, stem) > 0);
+    assert_true(asprintf(&expected,
+                         "shard 3 of 3 has no "
+                         "store\n%s\n<merge>\n<--set>\n<%s>\n<--data>\n<>\n<%s>\n<%s.shard-1-of-3.db>\n<%s."
+                         "shard-2-of-3.db>\n",
+                         odd, ODD, store, stem, stem) > 0);
     assert_string_equal(output, expected);
     free(expected);
     expect("sh odd.sh", 2, "expected shard or merge");
@@ -324,6 +325,8 @@ static void what_cannot_be_submitted_is_said_before(void **state)
     }
     expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --slurm --plan -a1-2", 0,
            "--dependency=afterany:JOB");
+    expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --data 'the tree' --slurm --plan -a1-2", 0,
+           "winnow merge \\\n        --data 'the tree' \\\n        /tmp/"); /* it scores again */
     expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --slurm --plan --json -a1-2", 0, "\"commands\": [");
     assert_int_not_equal(access(in_folder("n"), F_OK), 0);
     assert_calls("sbatch", false);
