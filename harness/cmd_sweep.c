@@ -18,7 +18,10 @@ enum {
     OPTION_LIMIT,
     OPTION_WORKERS,
     OPTION_SHARD,
-    OPTION_SHARDS
+    OPTION_SHARDS,
+    OPTION_NO_SHARE,
+    OPTION_MEMORY,
+    OPTION_TIMEOUT
 };
 enum { SETS_MAX = 256, LIMIT_MAX = 100000000, WORKERS_MAX = 1024 };
 
@@ -31,6 +34,9 @@ static const struct option long_options[] = {COMMON_OPTIONS,
                                              {"workers", required_argument, NULL, OPTION_WORKERS},
                                              {"shard", required_argument, NULL, OPTION_SHARD},
                                              {"shards", required_argument, NULL, OPTION_SHARDS},
+                                             {"no-share", no_argument, NULL, OPTION_NO_SHARE},
+                                             {"memory", required_argument, NULL, OPTION_MEMORY},
+                                             {"timeout-per-sample", required_argument, NULL, OPTION_TIMEOUT},
                                              {"help", no_argument, NULL, 'h'},
                                              {0}};
 
@@ -94,6 +100,13 @@ static enum status own_option(struct parsed *parsed, int value, const char *argu
         TRY(parse_int(&number, argument, 1, SLURM_SHARDS_MAX, "--shards", err));
         parsed->n_shards = (int)number;
         return OK;
+    case OPTION_NO_SHARE:
+        options->no_share = true;
+        return OK;
+    case OPTION_MEMORY:
+        return parse_bytes(&options->memory_bytes, argument, "--memory", err);
+    case OPTION_TIMEOUT:
+        return parse_real(&options->timeout_s, argument, 1e-3, 1e6, "--timeout-per-sample", err);
     default:
         return fail(err, BAD_INPUT, "an option is not handled");
     }

@@ -33,7 +33,10 @@ static const struct command commands[] = {
      "cut.\n" COMMON_USAGE},
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
-     "             [--shard I/N] [--workers N] [--shards N] [--slurm [SBATCH OPTIONS]]\n"
+     "             [--shard I/N] [--workers N] [--no-share] [--memory SIZE] [--timeout-per-sample S]\n"
+     "             [--shards N] [--slurm [SBATCH OPTIONS]]\n"
+     "Cells share the work they have in common, in SIZE bytes (default: a quarter of the machine's memory);\n"
+     "--no-share runs each alone. Answers and figures are the same.\n"
      "--shard I/N asks one part of the samples; `winnow merge` puts the stores of all parts together.\n"
      "--slurm submits an array job of N shards, and a job that merges them into S.db. What stands behind it\n"
      "goes to sbatch (behind `--`, where there is one): --slurm --array=1-8 --partition=P --time=4:00:00.\n"

@@ -43,9 +43,11 @@ struct run {
     char machine[MACHINE_SIZE];
 
     int n_done, n_failed;
-    int n_unjudged; /* answered, but a judge that is named gave no verdict */
-    int n_untraced; /* answered before, but not when they were run again for their trace */
-    json_t *plan;   /* of each model, for --plan --json; NULL before */
+    double flops_alone,
+        flops_shared; /* of the answers: each cell's run alone, and of it what was taken over */
+    int n_unjudged;   /* answered, but a judge that is named gave no verdict */
+    int n_untraced;   /* answered before, but not when they were run again for their trace */
+    json_t *plan;     /* of each model, for --plan --json; NULL before */
 };
 
 /* Set by SIGINT and SIGTERM: finish what is begun. */
@@ -94,6 +96,8 @@ enum status material_open(struct material *material, struct run *run, const stru
 void material_close(struct material *material);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
+int sweep_workers(const struct run *run);        /* how many there may be */
+size_t sweep_share_bytes(const struct run *run); /* for what they share, all together; 0: nothing */
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);
 /* ---- sweep_judge.c -------------------------------------------------------------------------- */
