@@ -216,6 +216,8 @@ static enum status open_outputs(struct run *run, struct error *err)
         TRY(make_folder(folder, err));
     if (run->sweep.trace.wanted) /* first: what lies there may be refused, and then no store is made */
         TRY(trace_open(&run->trace, run->trace_path, &moved, err));
+    if (run->trace)
+        trace_limit(run->trace, run->sweep.trace.limit);
     TRY(store_open(&run->store, run->store_path, err));
     if (moved)
         fprintf(stderr, "%s could not be read any more: moved to %s.damaged; its samples are traced anew\n",
@@ -282,6 +284,8 @@ static enum status list_failures(struct run *run, struct error *err)
         fprintf(stderr, "infeasible: %s on %s: %s\n", cell->arm->label,
                 run->materials[cell->benchmark].entry->name, cell->reason);
     }
+    if (run->trace)
+        trace_report(run->trace, stderr);
     enum { LISTED = 10 };
     int n_failed = 0;
     sqlite3_stmt *s;

@@ -325,8 +325,11 @@ static enum status write_trace(struct queue *queue, const struct cell *cell, con
     if (shown->n > 0)
         features_grid(shown->features[0], &sample.grid_rows, &sample.grid_cols);
     if (row >= 0 && !sample.cuts_only && cell->arm->control != CONTROL_BLANK) {
-        TRY(sample_pictures(&pictures, &n_pictures, &material->data, row, err));
-        sample.image = &pictures[0]; /* of a clip the first frame */
+        sample.picture = material->data.samples[row].image;
+        if (!trace_knows(run->trace, sample.picture)) {
+            TRY(sample_pictures(&pictures, &n_pictures, &material->data, row, err));
+            sample.image = &pictures[0]; /* of a clip the first frame */
+        }
     }
     enum status status = trace_sample(run->trace, cell->key, &sample, err);
     pictures_free(pictures, n_pictures);
@@ -424,6 +427,10 @@ static void run_item(struct queue *queue, struct session *session, const struct 
     struct shown shown = {0};
     struct error err = {0};
     double start = clock_ms();
+    if (item->answered && !trace_wants(run->trace, run->grid.cells[item->cell].key, item->row)) {
+        queue_finished(queue, item, false, NULL); /* the trace is full since */
+        return;
+    }
     enum status status = ask(&answer, &shown, queue, session, item, &err);
     bool failed = status != OK;
     if (failed && item->answered) {
@@ -518,7 +525,8 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
         int row = material->rows[i];
         bool traced = is_traced(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
         bool answered = states[row] & STORE_DONE;
-        if (answered && (!traced || trace_has(run->trace, cell->key, row)))
+        traced = traced && trace_wants(run->trace, cell->key, row);
+        if (answered && !traced)
             continue;
         const char *path = shown_image(material, cell->arm->control, row);
         if (path == NULL) /* asked without a picture: with those who are shown its own */
