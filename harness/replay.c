@@ -50,7 +50,7 @@ static enum status file_open(hid_t *out, const char *path, struct error *err)
     if (!file_exists(path))
         return fail(err, BAD_INPUT, "%s: no such trace; a sweep with `trace: {samples: all}` makes one",
                     path);
-    *out = hdf5_open(path, H5F_ACC_RDONLY);
+    *out = hdf5_open(path);
     if (*out >= 0)
         return OK;
     if (access(path, R_OK) != 0)

@@ -3,16 +3,16 @@
  */
 #include "harness/trace.h"
 
-#include <limits.h>  /* INT_MAX */
-#include <pthread.h> /* the lock of what is known and left out */
-#include <stdlib.h>  /* free */
-#include <string.h>  /* strcmp */
+#include <limits.h> /* INT_MAX */
+#include <stdlib.h> /* free */
+#include <string.h> /* strcmp */
 
 #include "core/json.h"            /* file_exists */
 #include "core/memory.h"          /* memory_* */
+#include "harness/hdf5_driver.h"  /* HDF5 on that file */
 #include "harness/hdf5_file.h"    /* one thread in HDF5 at a time */
 #include "harness/trace_layout.h" /* a sample before it is written */
-#include "harness/trace_pair.h"   /* the file */
+#include "harness/trace_pair.h"   /* the file on the disk */
 
 enum { NAME_SIZE = 128, LISTED = 10 };
 
@@ -20,12 +20,13 @@ enum { NAME_SIZE = 128, LISTED = 10 };
 enum { GROWTH_BYTES = 16 << 10, SMALLEST_SAMPLE_BYTES = 4 << 10 };
 
 static const char full_name[] = "full_at";
+
 struct cell {
     char *key;
     struct pack *pack; /* its attributes */
 };
 
-/* A sample on its way into both files. */
+/* A sample on its way into the file. */
 struct entry {
     char name[NAME_SIZE], cell[NAME_SIZE];
     char hash[PICTURE_NAME_SIZE]; /* of its picture; "": it has none */
@@ -46,12 +47,10 @@ struct left_out {
 struct trace {
     char *path;
     struct pair *pair;
+    hid_t file;         /* HDF5's on the pair; −1 after an error */
     struct cell *cells; /* those that may not be in the file yet */
     int n_cells, room_cells;
-    bool cells_written;
-    struct entry *last; /* in the file, not in the other one yet */
-    int64_t limit;
-    int64_t full_at; /* of the file */
+    int64_t limit, full_at; /* full_at: as the file has it */
     bool full;
 
     struct known *known; /* pictures of this run */
@@ -82,6 +81,17 @@ static bool group_make(hid_t parent, const char *name)
 {
     hid_t group = group_open(parent, name);
     return group >= 0 && H5Gclose(group) >= 0;
+}
+
+/* Whether the root can be read. */
+static bool root_is_good(hid_t file)
+{
+    H5G_info_t info;
+    hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
+    bool good = root >= 0 && H5Gget_info(root, &info) >= 0;
+    if (root >= 0)
+        H5Gclose(root);
+    return good;
 }
 
 static int64_t read_full(hid_t file)
@@ -165,31 +175,49 @@ static bool write_entry(struct trace *trace, hid_t file, const struct entry *ent
     return ok && write_picture(file, entry, image);
 }
 
-/* The hidden file, with all that the other holds. */
-static enum status begin(hid_t *file, struct trace *trace, struct error *err)
+/* HDF5 forgets what was not committed. */
+static void go_back(struct trace *trace)
 {
-    bool behind;
-    TRY(pair_begin(file, &behind, trace->pair, err));
-    if (behind && trace->last && !write_entry(trace, *file, trace->last))
-        return pair_failed(trace->pair, err);
-    return OK;
+    if (trace->file >= 0)
+        H5Fclose(trace->file);
+    pair_drop(trace->pair);
+    trace->file = pair_is_new(trace->pair) ? -1 : hdf5_open_pair(trace->pair);
+}
+
+static enum status write_failed(struct trace *trace, struct error *err)
+{
+    char cause[200];
+    hdf5_cause(cause, sizeof cause);
+    enum status status = pair_failed(trace->pair, cause, err);
+    go_back(trace);
+    return status;
+}
+
+static enum status commit(bool *fits, struct trace *trace, int64_t limit, struct error *err)
+{
+    bool too_big;
+    if (H5Fflush(trace->file, H5F_SCOPE_LOCAL) < 0)
+        return write_failed(trace, err);
+    enum status status = pair_commit(trace->pair, limit, &too_big, err);
+    *fits = status == OK && !too_big;
+    if (!*fits)
+        go_back(trace);
+    return status;
 }
 
 /* No more samples: written down, so that a later run does not try again. Where even that has no room, the
  * file's size says it. */
 static enum status mark_full(struct trace *trace, struct error *err)
 {
-    hid_t file;
-    bool too_big;
+    bool fits;
     trace->full = true;
     if (trace->full_at >= trace->limit)
         return OK;
-    TRY(begin(&file, trace, err));
-    if (!write_full(file, trace->limit))
-        return pair_failed(trace->pair, err);
-    TRY(pair_commit(trace->pair, trace->limit, &too_big, err));
-    trace->full_at = too_big ? trace->full_at : trace->limit;
-    pair_drop(trace->pair); /* it does not have the mark */
+    TRY(pair_begin(trace->pair, err));
+    if (!write_full(trace->file, trace->limit))
+        return write_failed(trace, err);
+    TRY(commit(&fits, trace, trace->limit, err));
+    trace->full_at = fits ? trace->limit : trace->full_at;
     return OK;
 }
 
@@ -207,27 +235,49 @@ static enum status move_aside(const char *path, struct error *err)
     return OK;
 }
 
-static enum status open_pair(struct trace *trace, bool *moved, struct error *err)
+/* A new file is made at once: what forbids it is to be known before anything is computed. */
+static enum status make_file(struct trace *trace, struct error *err)
 {
-    bool damaged;
-    enum status status = pair_open(&trace->pair, trace->path, &damaged, err);
-    if (status != OK && damaged && moved != NULL) {
-        TRY(move_aside(trace->path, err));
-        *moved = true;
-        status = pair_open(&trace->pair, trace->path, &damaged, err);
-    }
-    TRY(status);
-    hid_t file = pair_shown(trace->pair);
-    if (file >= 0) {
-        trace->full_at = read_full(file);
+    bool fits;
+    TRY(pair_begin(trace->pair, err));
+    trace->file = hdf5_open_pair(trace->pair);
+    if (trace->file < 0 || !group_make(trace->file, "cells") || !group_make(trace->file, "pictures") ||
+        !write_full(trace->file, 0))
+        return write_failed(trace, err);
+    return commit(&fits, trace, 0, err);
+}
+
+static enum status open_file(struct trace *trace, bool *moved, struct error *err)
+{
+    TRY(pair_open(&trace->pair, trace->path, err));
+    if (pair_is_new(trace->pair))
+        return make_file(trace, err);
+    trace->file = hdf5_open_pair(trace->pair);
+    if (trace->file >= 0 && root_is_good(trace->file)) {
+        trace->full_at = read_full(trace->file);
         return OK;
     }
-    bool too_big; /* made at once: what forbids it is to be known before anything is computed */
-    TRY(begin(&file, trace, err));
-    if (!group_make(file, "cells") || !group_make(file, "pictures") || !write_full(file, 0))
-        return pair_failed(trace->pair, err);
-    TRY(pair_commit(trace->pair, 0, &too_big, err));
-    return OK;
+    if (H5Fis_hdf5(trace->path) <= 0)
+        return fail(err, BAD_INPUT, "%s: no HDF5 file; name another file for the trace", trace->path);
+    if (moved == NULL)
+        return fail(err, BAD_INPUT, "%s: the trace is damaged; name another file", trace->path);
+    if (trace->file >= 0)
+        H5Fclose(trace->file);
+    trace->file = -1;
+    TRY(move_aside(trace->path, err));
+    *moved = true;
+    pair_close(trace->pair);
+    trace->pair = NULL;
+    TRY(pair_open(&trace->pair, trace->path, err));
+    return make_file(trace, err);
+}
+
+/* HDF5 first, so that its last writes are dropped. */
+static void close_file(struct trace *trace)
+{
+    if (trace->file >= 0)
+        H5Fclose(trace->file);
+    pair_close(trace->pair);
 }
 
 static void trace_free(struct trace *trace)
@@ -240,7 +290,6 @@ static void trace_free(struct trace *trace)
         free(trace->known[i].picture);
     free(trace->cells);
     free(trace->known);
-    entry_free(trace->last);
     free(trace->path);
     free(trace);
 }
@@ -255,10 +304,11 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
         free(trace);
         return memory_failed(err, path, sizeof *trace);
     }
+    trace->file = -1;
     hdf5_enter();
-    enum status status = open_pair(trace, moved, err);
+    enum status status = open_file(trace, moved, err);
     if (status != OK)
-        pair_close(trace->pair);
+        close_file(trace);
     hdf5_leave();
     if (status != OK) {
         trace_free(trace);
@@ -271,19 +321,18 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
 /* Cells of which no sample was traced. */
 static enum status write_rest(struct trace *trace, struct error *err)
 {
-    hid_t file, shown = pair_shown(trace->pair);
     char name[NAME_SIZE];
-    bool too_big, missing = false;
-    for (int i = 0; i < trace->n_cells && !missing; i++) {
+    bool fits, missing = false;
+    for (int i = 0; trace->file >= 0 && i < trace->n_cells && !missing; i++) {
         snprintf(name, sizeof name, "/cells/%s", trace->cells[i].key);
-        missing = H5Lexists(shown, name, H5P_DEFAULT) <= 0;
+        missing = H5Lexists(trace->file, name, H5P_DEFAULT) <= 0;
     }
     if (!missing)
         return OK;
-    TRY(begin(&file, trace, err));
-    if (!write_cells(trace, file))
-        return pair_failed(trace->pair, err);
-    return pair_commit(trace->pair, trace->limit, &too_big, err);
+    TRY(pair_begin(trace->pair, err));
+    if (!write_cells(trace, trace->file))
+        return write_failed(trace, err);
+    return commit(&fits, trace, trace->limit, err);
 }
 
 enum status trace_close(struct trace *trace, struct error *err)
@@ -292,7 +341,7 @@ enum status trace_close(struct trace *trace, struct error *err)
         return OK;
     hdf5_enter();
     enum status status = write_rest(trace, err);
-    pair_close(trace->pair);
+    close_file(trace);
     hdf5_leave();
     trace_free(trace);
     return status;
@@ -358,8 +407,8 @@ enum status trace_cell(struct trace *trace, const char *key, const char *method,
             hdf5_leave();
             return OK;
         }
-    if (H5Lexists(pair_shown(trace->pair), name, H5P_DEFAULT) > 0) {
-        status = check_cell(trace, pair_shown(trace->pair), name, method, err);
+    if (H5Lexists(trace->file, name, H5P_DEFAULT) > 0) {
+        status = check_cell(trace, trace->file, name, method, err);
     } else {
         struct pack *pack = layout_cell(method, params, model);
         status = add_cell(trace, key, pack, err);
@@ -373,17 +422,15 @@ enum status trace_cell(struct trace *trace, const char *key, const char *method,
 enum status trace_replace(struct trace *trace, const char *key, struct error *err)
 {
     char name[NAME_SIZE];
-    hid_t file;
-    bool too_big;
+    bool fits;
     enum status status = OK;
     snprintf(name, sizeof name, "/cells/%s", key);
     hdf5_enter();
-    if (H5Lexists(pair_shown(trace->pair), name, H5P_DEFAULT) > 0) {
-        TRY_GOTO(status, begin(&file, trace, err));
-        if (H5Ldelete(file, name, H5P_DEFAULT) < 0)
-            TRY_GOTO(status, pair_failed(trace->pair, err));
-        TRY_GOTO(status, pair_commit(trace->pair, 0, &too_big, err));
-        pair_drop(trace->pair); /* it still has the cell */
+    if (H5Lexists(trace->file, name, H5P_DEFAULT) > 0) {
+        TRY_GOTO(status, pair_begin(trace->pair, err));
+        if (H5Ldelete(trace->file, name, H5P_DEFAULT) < 0)
+            TRY_GOTO(status, write_failed(trace, err));
+        TRY_GOTO(status, commit(&fits, trace, 0, err));
     }
 exit:
     hdf5_leave();
@@ -395,7 +442,7 @@ bool trace_has(struct trace *trace, const char *key, int sample_id)
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "%d", sample_id);
     hdf5_enter();
-    hid_t samples = hdf5_group(pair_shown(trace->pair), (const char *const[]){"cells", key, "samples"}, 3);
+    hid_t samples = hdf5_group(trace->file, (const char *const[]){"cells", key, "samples"}, 3);
     bool there = samples >= 0 && H5Lexists(samples, name, H5P_DEFAULT) > 0;
     if (samples >= 0)
         H5Gclose(samples);
@@ -508,8 +555,8 @@ static bool take_picture(struct entry *out, struct trace *trace, const struct tr
     layout_picture_name(out->hash, image);
     snprintf(name, sizeof name, "/pictures/%s", out->hash);
     hdf5_enter();
-    bool there = H5Lexists(pair_shown(trace->pair), "pictures", H5P_DEFAULT) > 0 &&
-                 H5Lexists(pair_shown(trace->pair), name, H5P_DEFAULT) > 0;
+    bool there =
+        H5Lexists(trace->file, "pictures", H5P_DEFAULT) > 0 && H5Lexists(trace->file, name, H5P_DEFAULT) > 0;
     hdf5_leave();
     if (there)
         return true;
@@ -517,25 +564,17 @@ static bool take_picture(struct entry *out, struct trace *trace, const struct tr
     return out->picture != NULL;
 }
 
-/* Takes `entry` over where it comes into the file. */
-static enum status put(struct trace *trace, struct entry **entry, bool *fits, struct error *err)
+static enum status put(struct trace *trace, const struct entry *entry, bool *fits, struct error *err)
 {
-    hid_t file;
-    bool too_big = true;
-    size_t n_bytes = pack_bytes((*entry)->sample) + ((*entry)->picture ? pack_bytes((*entry)->picture) : 0);
-    if (trace->limit == 0 || pair_bytes(trace->pair) + (int64_t)n_bytes + GROWTH_BYTES <= trace->limit) {
-        TRY(begin(&file, trace, err));
-        if (!write_entry(trace, file, *entry))
-            return pair_failed(trace->pair, err);
-        TRY(pair_commit(trace->pair, trace->limit, &too_big, err));
+    size_t n_bytes = pack_bytes(entry->sample) + (entry->picture ? pack_bytes(entry->picture) : 0);
+    *fits = trace->limit == 0 || pair_bytes(trace->pair) + (int64_t)n_bytes + GROWTH_BYTES <= trace->limit;
+    if (*fits) {
+        TRY(pair_begin(trace->pair, err));
+        if (trace->file < 0 || !write_entry(trace, trace->file, entry))
+            return write_failed(trace, err);
+        TRY(commit(fits, trace, trace->limit, err));
     }
-    *fits = !too_big;
-    if (too_big)
-        return mark_full(trace, err);
-    entry_free(trace->last);
-    trace->last = *entry;
-    *entry = NULL;
-    return OK;
+    return *fits ? OK : mark_full(trace, err);
 }
 
 enum status trace_sample(struct trace *trace, const char *key, const struct trace_sample *sample,
@@ -549,17 +588,15 @@ enum status trace_sample(struct trace *trace, const char *key, const struct trac
     }
     snprintf(entry->cell, sizeof entry->cell, "%s", key);
     snprintf(entry->name, sizeof entry->name, "/cells/%s/samples/%d", key, sample->sample_id);
-    char hash[PICTURE_NAME_SIZE];
-    memcpy(hash, entry->hash, sizeof hash);
     enum status status = OK;
     bool fits = false;
     hdf5_enter();
     if (!trace->full)
-        status = put(trace, &entry, &fits, err);
+        status = put(trace, entry, &fits, err);
     if (status == OK && !fits)
         leave_out(trace, key, sample->sample_id);
-    else if (status == OK && hash[0] != 0)
-        learn(trace, sample->picture, hash);
+    else if (status == OK && entry->hash[0] != 0)
+        learn(trace, sample->picture, entry->hash);
     hdf5_leave();
     entry_free(entry);
     return status;

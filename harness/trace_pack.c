@@ -15,7 +15,8 @@ enum {
     RANK_MAX = 3,
     GZIP_LEVEL = 4,
     CHUNK_BYTES = 1 << 18,
-    PLAIN_BYTES = 1024, /* a smaller array is stored as it is: its chunk's index would take more */
+    PLAIN_BYTES = 1024,      /* a smaller array is stored as it is: its chunk's index would take more */
+    TEXT_BUFFER_BYTES = 256, /* while a text is turned into what the file holds: a few pointers */
     /* What HDF5 itself takes at most: headers, links and their share in nodes and heaps. */
     GROUP_BYTES = 800,
     ARRAY_BYTES = 420,
@@ -246,12 +247,13 @@ void pack_floats(struct pack *pack, int group, const char *name, const float *va
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* A group with as many members as a cut has keeps their links in its header. */
+/* A group with as many members and attributes as a cut has keeps them in its header. */
 static hid_t make_group(hid_t parent, const char *name)
 {
-    enum { LINKS_MAX = 16, LINKS_MIN = 12 };
+    enum { COMPACT_MAX = 16, COMPACT_MIN = 12 };
     hid_t create = H5Pcreate(H5P_GROUP_CREATE);
-    H5Pset_link_phase_change(create, LINKS_MAX, LINKS_MIN);
+    H5Pset_link_phase_change(create, COMPACT_MAX, COMPACT_MIN);
+    H5Pset_attr_phase_change(create, COMPACT_MAX, COMPACT_MIN);
     hid_t group = H5Gcreate2(parent, name, H5P_DEFAULT, create, H5P_DEFAULT);
     H5Pclose(create);
     return group;
@@ -274,11 +276,15 @@ static bool write_text(hid_t group, const struct item *item)
     H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
     bool is_set = item->kind == ITEM_TEXT;
+    hid_t transfer =
+        H5Pcreate(H5P_DATASET_XFER); /* HDF5's own buffers for one string are two of a megabyte */
+    H5Pset_buffer(transfer, TEXT_BUFFER_BYTES, NULL, NULL);
     hid_t at = is_set ? H5Dcreate2(group, item->name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)
                       : H5Acreate2(group, item->name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = at >= 0 && (is_set ? H5Dwrite(at, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &text)
+    bool ok = at >= 0 && (is_set ? H5Dwrite(at, type, H5S_ALL, H5S_ALL, transfer, &text)
                                  : H5Awrite(at, type, &text)) >= 0;
     ok = (at < 0 || (is_set ? H5Dclose(at) : H5Aclose(at)) >= 0) && ok;
+    H5Pclose(transfer);
     H5Sclose(space);
     H5Tclose(type);
     return ok;
