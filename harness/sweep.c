@@ -18,6 +18,7 @@
 #include "harness/machine.h"
 #include "harness/latency.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 #include "revision.h" /* made by the build */
 
@@ -250,6 +251,8 @@ static enum status run_model(struct run *run, int model, struct error *err)
     else if (status == OK) {
         if (run->store == NULL)
             status = open_outputs(run, err);
+        if (status == OK)
+            status = trace_plan_print(run, stderr, err);
         if (status == OK)
             status = store_cells(run, err);
         if (status == OK)

@@ -16,6 +16,7 @@
 #include "core/memory.h"
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 enum { ANSWER_TOKENS = 4 };
 
@@ -270,6 +271,8 @@ enum status sweep_print_plan(struct run *run, struct error *err)
             status = plan_cell(&totals, run, &run->grid.cells[i], db, err);
     if (status == OK)
         plan_totals(run, &totals);
+    if (status == OK)
+        status = trace_plan_state(run, err);
     json_decref(totals.benchmarks);
     json_decref(totals.cells);
     sqlite3_close(db);

@@ -22,6 +22,7 @@
 #include "harness/replay.h"
 #include "datasets/pictures.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 struct item {
     int cell, row, group;
@@ -499,12 +500,6 @@ static bool is_in(const struct material *material, int i, const char *cluster)
     return cluster && strcmp(material->data.samples[material->rows[i]].cluster, cluster) == 0;
 }
 
-/* place: in the order of tracing, the paired picture's samples first. */
-static bool is_traced(const struct run *run, int place)
-{
-    return run->sweep.trace.wanted && (run->sweep.trace.samples < 0 || place < run->sweep.trace.samples);
-}
-
 /* What is left to do of one cell, with the pictures numbered by `pictures`. */
 static enum status add_items(struct queue *queue, int cell_index, struct map *pictures, uint8_t *states,
                              struct error *err)
@@ -523,7 +518,8 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
         n_all_paired += is_in(material, i, paired);
     for (int i = 0; i < material->n_rows; i++) {
         int row = material->rows[i];
-        bool traced = is_traced(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
+        bool traced =
+            trace_plan_takes(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
         bool answered = states[row] & STORE_DONE;
         traced = traced && trace_wants(run->trace, cell->key, row);
         if (answered && !traced)
