@@ -509,9 +509,12 @@ static enum status add_items(struct queue *queue, int cell_index, struct map *pi
     const struct material *material = &run->materials[cell->benchmark];
     memset(states, 0, (size_t)material->data.n);
     TRY(store_states(states, material->data.n, run->store, cell->id, err));
-    if (run->sweep.trace.wanted)
+    if (run->sweep.trace.wanted) {
         TRY(trace_cell(run->trace, cell->key, cell->arm->method.reducer->name, cell->arm->params,
                        run->sweep.models[run->model], err));
+        trace_note(run->trace, cell->key, "label", cell->arm->label);
+        trace_note(run->trace, cell->key, "image_mode", image_mode_names[material->entry->image_mode]);
+    }
     const char *paired = run->sweep.trace.wanted ? paired_cluster(material) : NULL;
     int n_paired = 0, n_others = 0, n_all_paired = 0;
     for (int i = 0; i < material->n_rows; i++)

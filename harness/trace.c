@@ -419,6 +419,18 @@ enum status trace_cell(struct trace *trace, const char *key, const char *method,
     return status;
 }
 
+void trace_note(struct trace *trace, const char *key, const char *name, const char *text)
+{
+    char path[NAME_SIZE];
+    snprintf(path, sizeof path, "/cells/%s", key);
+    hdf5_enter();
+    if (H5Lexists(trace->file, path, H5P_DEFAULT) <= 0)
+        for (int i = 0; i < trace->n_cells; i++)
+            if (strcmp(trace->cells[i].key, key) == 0)
+                pack_attribute(trace->cells[i].pack, PACK_ROOT, name, text);
+    hdf5_leave();
+}
+
 enum status trace_replace(struct trace *trace, const char *key, struct error *err)
 {
     char name[NAME_SIZE];

@@ -1,6 +1,6 @@
 /* Traces: what happened to the visual tokens of single samples, in HDF5, next to the store.
  *
- *     /cells/KEY                    attributes method, params, model, units
+ *     /cells/KEY                    attributes method, params, model, units; label, image_mode
  *     /cells/KEY/samples/ID         question, answer, image u8 [H, W, 3], grid i32 [images, 2],
  *                                   visual_count i32 [layers]; attribute visual (uncut)
  *         cuts/N                    attributes layer, site, image, turn, in_place, keep_class; of the tower:
@@ -47,6 +47,9 @@ void trace_limit(struct trace *trace, int64_t limit);
  * that is there must be of the same method. */
 enum status trace_cell(struct trace *trace, const char *key, const char *method, const char *params,
                        const char *model, struct error *err);
+/* One more attribute of a cell that is still to be written: `label`, "sparsevlm budget=64", or `image_mode`,
+ * as `winnow show` wants to know them. */
+void trace_note(struct trace *trace, const char *key, const char *name, const char *text);
 /* Forgets a cell with its samples, for a key that says nothing of its method. */
 enum status trace_replace(struct trace *trace, const char *key, struct error *err);
 bool trace_has(struct trace *trace, const char *key, int sample_id);
