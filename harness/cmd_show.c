@@ -113,6 +113,39 @@ static int keep_news(struct picture *pictures, int n)
     return n_kept;
 }
 
+/* Rows [first, *end) around row i are of one method: the first word of their titles. */
+static int method_rows(int *first, const struct picture *pictures, int n, int i)
+{
+    size_t length = strcspn(pictures[i].title, " ,");
+    int end = i;
+    *first = i;
+    while (*first > 0 && strncmp(pictures[*first - 1].title, pictures[i].title, length + 1) == 0)
+        --*first;
+    while (end < n && strncmp(pictures[end].title, pictures[i].title, length + 1) == 0)
+        end++;
+    return end - *first;
+}
+
+/* Makes n rows fit a sheet: the method with most loses its first one, again and again, so that each is seen.
+ */
+static int thin_out(struct picture *pictures, int n)
+{
+    while (n > SHEET_ROWS_MAX) {
+        int most = 0, at = 0;
+        for (int i = 0; i < n; i++) {
+            int first, count = method_rows(&first, pictures, n, i);
+            if (count > most) {
+                most = count;
+                at = first;
+            }
+        }
+        picture_free(&pictures[at]);
+        memmove(&pictures[at], &pictures[at + 1], (size_t)(n - at - 1) * sizeof *pictures);
+        n--;
+    }
+    return n;
+}
+
 /* Rows: one sample, every cell that has it, by method and settings. */
 static enum status show_methods(struct trace_view *trace, const struct names *cells,
                                 const struct show_options *options, struct error *err)
@@ -138,12 +171,14 @@ static enum status show_methods(struct trace_view *trace, const struct names *ce
                       options->sample);
     char title[160];
     snprintf(title, sizeof title, "Sample %.64s", options->sample);
-    if (status == OK && n > SHEET_ROWS_MAX)
-        fprintf(stderr, "%d cells have sample %.64s, the first %d are drawn; --cell KEY draws one\n", n,
+    if (status == OK && n > SHEET_ROWS_MAX) {
+        fprintf(stderr,
+                "%d cells have sample %.64s, %d are drawn, of every method some; --cell KEY draws one\n", n,
                 options->sample, SHEET_ROWS_MAX);
+        n = thin_out(pictures, n);
+    }
     if (status == OK)
-        status = write_sheet(options->out, "methods", pictures, n < SHEET_ROWS_MAX ? n : SHEET_ROWS_MAX,
-                             title, err);
+        status = write_sheet(options->out, "methods", pictures, n, title, err);
     for (int i = 0; i < n; i++)
         picture_free(&pictures[i]);
     free(pictures);
