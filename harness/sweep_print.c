@@ -12,6 +12,7 @@
 #include "harness/cost.h"
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 /* Share of samples that two methods answer differently, taken for the smallest detectable difference. */
 static const double discordance = 0.08;
@@ -206,6 +207,7 @@ enum status sweep_print_plan(struct run *run, struct error *err)
             plan_line(&totals, run, &run->grid.cells[i], cell_samples(run, &run->grid.cells[i]),
                       totals.n_left[i], cost_alone(&totals.costs[i]));
     plan_totals(run, &totals);
+    status = trace_plan_state(run, err);
 exit:
     free(totals.costs);
     free(totals.n_left);
