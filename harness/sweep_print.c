@@ -154,8 +154,9 @@ static void plan_totals(struct run *run, const struct totals *totals)
                              "pictures", (json_int_t)memory.features, "shared", (json_int_t)memory.shared,
                              "flops_apart", cost->apart, "flops_shared", cost->shared, "expected_s",
                              known ? json_real(cost->seconds) : json_null(), "expected_timing_s",
-                             known && timed ? json_real(cost->timing_seconds) : json_null(), "benchmarks",
-                             totals->benchmarks, "cells", totals->cells));
+                             known && timed && !isnan(cost->timing_seconds) ? json_real(cost->timing_seconds)
+                                                                            : json_null(),
+                             "benchmarks", totals->benchmarks, "cells", totals->cells));
     if (run->options->json)
         return;
     printf("\n%lld samples to run: %.4g FLOPs apart, %.4g with what cells share (%.0f %%)\n",
