@@ -8,7 +8,7 @@
 #include "core/map.h"
 #include "core/memory.h"
 
-enum { CALIBRATION_SAMPLES = 2 };
+enum { CALIBRATION_SAMPLES = 2, CALIBRATION_CELLS = 6 };
 /* Arms whose counts are the data's are run once if that takes no longer each; else they count as uncut. */
 static const double patience_ms = 1500;
 
@@ -259,6 +259,34 @@ static const struct cell *plain_cell(const struct run *run)
     return found;
 }
 
+/* The rate of what a few cells with cuts do behind them, by what a run takes more than its first layers. */
+static enum status calibrate_rest(struct calibration *out, struct session *session, const struct run *run,
+                                  const struct cell *plain, const struct cell_cost *costs, struct error *err)
+{
+    double flops = 0, ms = 0;
+    int n_cut = 0, n = 0;
+    out->rest_rate = out->prefill_rate;
+    for (int i = 0; i < run->grid.n_cells; i++)
+        n_cut += is_planned(run, i) && run->grid.cells[i].benchmark == plain->benchmark && costs[i].rest > 0;
+    if (n_cut == 0 || out->sample_ms > patience_ms)
+        return OK;
+    session_share(session, 0);
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        if (!is_planned(run, i) || cell->benchmark != plain->benchmark || costs[i].rest <= 0 ||
+            n++ * CALIBRATION_CELLS % n_cut >= CALIBRATION_CELLS)
+            continue;
+        struct answer answer;
+        TRY(ask(&answer, session, run, cell, run->materials[cell->benchmark].rows[0], err));
+        ms += answer.ledger.prefill_ms - 1e3 * (costs[i].prefix + costs[i].own) / out->prefill_rate;
+        flops += costs[i].rest + costs[i].select;
+        answer_free(&answer);
+    }
+    if (ms > 0)
+        out->rest_rate = flops / (ms / 1e3);
+    return OK;
+}
+
 static double finite_or_nan(double value)
 {
     return isfinite(value) ? value : (double)NAN;
@@ -272,15 +300,16 @@ static void estimate(struct sweep_cost *out, const struct run *run, const struct
     if (!rates->known)
         return;
     double decode = rates->decode_rate > 0 ? rates->decode_rate : rates->prefill_rate;
-    out->seconds = (shared->vision / rates->vision_rate +
-                    (shared->layers + shared->rest) / rates->prefill_rate + shared->decode / decode) /
+    out->seconds = (shared->vision / rates->vision_rate + shared->layers / rates->prefill_rate +
+                    shared->rest / rates->rest_rate + shared->decode / decode) /
                    sweep_workers(run);
     out->seconds = finite_or_nan(out->seconds);
     out->timing_seconds = 0;
     for (int i = 0; i < run->grid.n_cells; i++)
         if (is_planned(run, i) && run->grid.cells[i].arm->control == CONTROL_NONE)
             out->timing_seconds += run->sweep.timing.samples * (double)run->sweep.timing.repeats *
-                                   (cost_alone(&costs[i]) - costs[i].vision) / rates->prefill_rate;
+                                   ((costs[i].prefix + costs[i].own) / rates->prefill_rate +
+                                    costs[i].rest / rates->rest_rate + costs[i].decode / decode);
     out->timing_seconds = finite_or_nan(out->timing_seconds);
 }
 
@@ -328,10 +357,14 @@ enum status cost_sweep(struct sweep_cost *out, struct cell_cost *costs, struct r
         shared = (struct shared){0};
         for (int i = 0; i < run->grid.n_cells; i++) {
             shared.vision += n_left[i] * costs[i].vision;
-            shared.rest += n_left[i] * (costs[i].prefix + costs[i].own + costs[i].rest + costs[i].select);
+            shared.layers += n_left[i] * (costs[i].prefix + costs[i].own);
+            shared.rest += n_left[i] * (costs[i].rest + costs[i].select);
             shared.decode += n_left[i] * (costs[i].decode + costs[i].head);
         }
     }
+    struct error none; /* then the rate of vanilla serves */
+    if (rates.known && calibrate_rest(&rates, session, run, plain, costs, &none) != OK)
+        rates.rest_rate = rates.prefill_rate;
     estimate(out, run, &rates, &shared, costs);
 exit:
     session_close(session);

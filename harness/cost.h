@@ -24,10 +24,12 @@ struct cell_cost {
     int depth; /* layers before the first cut */
 };
 
-/* What a run is like on this machine: by a vanilla run of two samples, one thread of work. */
+/* What a run is like on this machine, one thread of work: vanilla on two samples, and a few of the sweep's
+ * own cells on one, since layers of few tokens run at a lower rate than those of many. */
 struct calibration {
     bool known;
     double vision_rate, prefill_rate, decode_rate; /* FLOP/s */
+    double rest_rate;                              /* of layers behind a first cut, selection included */
     double n_ids, sample_ms;                       /* of an answer */
     size_t session_bytes;
 };
