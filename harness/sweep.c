@@ -17,6 +17,7 @@
 #include "harness/command.h"
 #include "harness/machine.h"
 #include "harness/latency.h"
+#include "harness/summary.h"
 #include "harness/sweep_run.h"
 
 #include "revision.h" /* made by the build */
@@ -317,6 +318,24 @@ exit:
     return status;
 }
 
+/* Scores, intervals and comparisons of the cells that ran. */
+static enum status summarise_cells(struct run *run, struct error *err)
+{
+    struct summed *cells = memory_alloc((size_t)run->grid.n_cells, sizeof *cells);
+    int n = 0;
+    if (cells == NULL)
+        return memory_failed(err, "figures of cells", (size_t)run->grid.n_cells * sizeof *cells);
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        if (cell_is_runnable(cell))
+            cells[n++] = (struct summed){cell->id, &run->materials[cell->benchmark].data};
+    }
+    enum status status = summarise(run->store, cells, n, err);
+    free(cells);
+    TRY(status);
+    return store_tick(run->store, true, err);
+}
+
 static enum status read_file(struct run *run, struct error *err)
 {
     const struct sweep_options *options = run->options;
@@ -379,7 +398,7 @@ static enum status execute(struct run *run, struct error *err)
         return status;
     /* What was answered before an error is summed up all the same; the error stays what is reported. */
     struct error first = *err;
-    enum status after = sweep_summarise(run, err);
+    enum status after = summarise_cells(run, err);
     if (after == OK)
         after = sweep_print_result(run, err);
     if (after == OK)

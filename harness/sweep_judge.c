@@ -7,11 +7,12 @@
 
 #include "datasets/text_pool.h"
 #include "harness/judge.h"
+#include "harness/summary.h"
 #include "harness/sweep_run.h"
 
 bool material_is_judged(const struct material *material)
 {
-    return material->open && material->data.benchmark->judging && !material->data.is_twin;
+    return material->open && dataset_is_judged(&material->data);
 }
 
 enum status material_check_judge(const struct material *material, struct error *err)
