@@ -79,6 +79,12 @@ static const struct command commands[] = {
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
      "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
      "--markdown]\n"},
+    {"status", cmd_status, "tell whether a sweep runs on a store, and how far it is",
+     "winnow status S.db [--json]\n"
+     "Read-only, also while the sweep runs. n: samples answered, of: planned (all shards that the store "
+     "knows),\n"
+     "right %: mean of the samples' scores so far, score: the benchmark's own figure once the sweep has made "
+     "it.\n"},
     {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -248,6 +248,30 @@ enum status store_begin(struct store *store, struct error *err)
     return status;
 }
 
+enum status store_hold(struct store *store, struct error *err)
+{
+    pthread_mutex_lock(&store->lock);
+    enum status status = batch_begin(store, err);
+    if (status != OK)
+        pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+enum status store_release(struct store *store, bool now, struct error *err)
+{
+    enum status status = batch_end(store, now, err);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+void store_rollback(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    store->open_batch = false;
+    pthread_mutex_unlock(&store->lock);
+}
+
 enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *sql, struct error *err)
 {
     if (sqlite3_prepare_v2(store->db, sql, -1, out, NULL) == SQLITE_OK)

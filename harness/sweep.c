@@ -207,6 +207,21 @@ static enum status store_cells(struct run *run, struct error *err)
     return store_tick(run->store, true, err);
 }
 
+/* How many samples each cell is to have, for `winnow status`. */
+static enum status plan_cells(struct run *run, struct error *err)
+{
+    bool whole = run->options->n_shards == 0;
+    TRY(store_begin(run->store, err));
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        if (cell->model == run->model && cell_is_runnable(cell))
+            TRY(activity_plan(run->store, cell->id, whole ? 1 : run->options->shard,
+                              whole ? 1 : run->options->n_shards, run->materials[cell->benchmark].n_rows,
+                              err));
+    }
+    return store_tick(run->store, true, err);
+}
+
 static enum status open_outputs(struct run *run, struct error *err)
 {
     char folder[PATH_SIZE];
@@ -249,8 +264,12 @@ static enum status run_model(struct run *run, int model, struct error *err)
     else if (status == OK) {
         if (run->store == NULL)
             status = open_outputs(run, err);
+        if (status == OK && !run->progress.open)
+            status = progress_open(&run->progress, run, err);
         if (status == OK)
             status = store_cells(run, err);
+        if (status == OK)
+            status = plan_cells(run, err);
         if (status == OK)
             status = sweep_work(run, err);
         if (status == OK && run->sweep.timing.wanted)
@@ -398,7 +417,11 @@ static enum status execute(struct run *run, struct error *err)
         return status;
     /* What was answered before an error is summed up all the same; the error stays what is reported. */
     struct error first = *err;
-    enum status after = summarise_cells(run, err);
+    enum status after = OK;
+    if (run->progress.open)
+        after = progress_phase(&run->progress, "summary", 0, err);
+    if (after == OK)
+        after = summarise_cells(run, err);
     if (after == OK)
         after = sweep_print_result(run, err);
     if (after == OK)
@@ -417,6 +440,7 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
     sigaction(SIGTERM, &action, &old_term);
     struct run run = {.options = options};
     enum status status = execute(&run, err);
+    progress_close(&run.progress, status, err);
     struct error close_err = {0};
     enum status store_status = store_close(run.store, &close_err);
     if (status == OK && store_status != OK) {

@@ -7,6 +7,7 @@
 #include "datasets/benchmark.h"
 #include "harness/grid.h"
 #include "harness/machine.h"
+#include "harness/progress.h"
 #include "harness/store.h"
 #include "harness/sweep.h"
 #include "harness/trace.h"
@@ -33,6 +34,7 @@ struct run {
     char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
     struct store *store;
     struct trace *trace;
+    struct progress progress;
 
     /* The model at work. */
     int model;
@@ -109,15 +111,5 @@ enum status sweep_judge(struct run *run, struct error *err);
 enum status sweep_print_plan(struct run *run, struct error *err);
 enum status sweep_end_plan(struct run *run, struct error *err);
 enum status sweep_print_result(struct run *run, struct error *err);
-/* ---- progress.c ----------------------------------------------------------------------------- */
-/* One line on stderr: rewritten on a terminal, else a line every few seconds. */
-struct progress {
-    const char *what;
-    int n_total;
-    double since, last_shown;
-    bool terminal, shown;
-};
-void progress_start(struct progress *progress, const char *what, int n_total);
-void progress_show(struct progress *progress, int n_done, int n_failed, bool last);
 
 #endif

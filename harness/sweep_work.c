@@ -175,9 +175,12 @@ static const struct item *queue_take(struct queue *queue, int *group)
     return item;
 }
 
-static void queue_finished(struct queue *queue, const struct item *item, bool failed,
+/* why: its error, NULL when it went well. */
+static void queue_finished(struct queue *queue, const struct item *item, const char *why,
                            const struct error *fatal)
 {
+    bool failed = why != NULL;
+    progress_item(&queue->run->progress, item->cell, item->row, why);
     pthread_mutex_lock(&queue->lock);
     queue->n_done++;
     queue->n_failed += failed;
@@ -426,6 +429,7 @@ static void run_item(struct queue *queue, struct session *session, const struct 
     double start = clock_ms();
     enum status status = ask(&answer, &shown, queue, session, item, &err);
     bool failed = status != OK;
+    const struct error why = err;
     if (failed && item->answered) {
         fprintf(stderr, "not traced: sample %d of %s: %s\n", item->row,
                 run->materials[run->grid.cells[item->cell].benchmark].entry->name, err.text);
@@ -440,7 +444,7 @@ static void run_item(struct queue *queue, struct session *session, const struct 
         answer_free(&answer);
     }
     shown_release(&shown);
-    queue_finished(queue, item, failed, status == OK ? NULL : &err);
+    queue_finished(queue, item, failed ? why.text : NULL, status == OK ? NULL : &err);
 }
 
 static void *worker(void *context)
@@ -578,18 +582,21 @@ static int worker_count(const struct run *run, int n_items)
 }
 
 /* Shows progress and commits while the workers run. */
-static void attend(struct queue *queue, struct progress *progress)
+static void attend(struct queue *queue)
 {
     for (;;) {
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
         struct error err = {0};
         enum status status = store_tick(queue->run->store, false, &err);
         pthread_mutex_lock(&queue->lock);
-        if (status != OK && queue->fatal.status == OK)
-            queue->fatal = err;
         int n_running = queue->n_running, n_done = queue->n_done, n_failed = queue->n_failed;
         pthread_mutex_unlock(&queue->lock);
-        progress_show(progress, n_done, n_failed, n_running == 0);
+        if (status == OK)
+            status = progress_show(&queue->run->progress, n_done, n_failed, n_running == 0, &err);
+        pthread_mutex_lock(&queue->lock);
+        if (status != OK && queue->fatal.status == OK)
+            queue->fatal = err;
+        pthread_mutex_unlock(&queue->lock);
         if (n_running == 0)
             return;
     }
@@ -610,8 +617,9 @@ enum status sweep_work(struct run *run, struct error *err)
     if (threads == NULL)
         TRY_GOTO(status, memory_failed(err, "workers", (size_t)n_workers * sizeof *threads));
     TRY_GOTO(status, cache_open(&queue.cache, 4 * n_workers + 8, err));
-    struct progress progress;
-    progress_start(&progress, "samples", queue.n_items);
+    TRY_GOTO(status, progress_phase(&run->progress, "samples", queue.n_items, err));
+    for (int i = 0; i < queue.n_items; i++)
+        progress_expect(&run->progress, queue.items[i].cell);
     queue.n_running = n_workers;
     for (; n_started < n_workers; n_started++)
         if (pthread_create(&threads[n_started], NULL, worker, &queue) != 0)
@@ -621,7 +629,7 @@ enum status sweep_work(struct run *run, struct error *err)
     if (n_started == 0)
         queue.fatal = (struct error){NO_MACHINE, "no thread can be started"};
     pthread_mutex_unlock(&queue.lock);
-    attend(&queue, &progress);
+    attend(&queue);
     for (int i = 0; i < n_started; i++)
         pthread_join(threads[i], NULL);
     run->n_done += queue.n_done;
