@@ -79,6 +79,21 @@ static const struct command commands[] = {
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
      "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
      "--markdown]\n"},
+    {"merge", cmd_merge, "bring stores of shards or machines together",
+     "winnow merge OUT.db IN.db... [--data DIR]... [--questions F]... [--annotations F]... [--json]\n"
+     "Cells are matched by key, samples by their row; OUT may be there or not, inputs are only read. "
+     "Scores,\n"
+     "intervals and comparisons are made anew, for which the benchmarks' files are looked for in the "
+     "folders\n"
+     "given and beside the stores. Where two stores answer a sample differently OUT's row stays, both are\n"
+     "listed, and the status is 1. Traces (.h5) stay where they are.\n"},
+    {"diff", cmd_diff, "compare two stores cell by cell and row by row",
+     "winnow diff A.db B.db [--by key|config] [--json]\n"
+     "Everything is compared that two runs of one cell must have in common: answers, scores, tokens, FLOPs,\n"
+     "bytes, layers, keep maps, figures and comparisons; not times, machine, judge and revision. --by "
+     "config\n"
+     "takes cells of the same settings and model name for the same, whatever weights and numerics. Status 0\n"
+     "when nothing differs, 1 otherwise.\n"},
     {"status", cmd_status, "tell whether a sweep runs on a store, and how far it is",
      "winnow status S.db [--json]\n"
      "Read-only, also while the sweep runs. n: samples answered, of: planned (all shards that the store "

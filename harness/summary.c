@@ -169,59 +169,96 @@ exit:
     return status;
 }
 
-/* Medians of the timed rows, in the order of the summary's columns. */
-static enum status medians_of(double medians[N_MEDIANS], int *n_timed, struct store *store,
-                              const struct summed *cell, struct error *err)
+/* Rows of a cell by what became of them. */
+struct counts {
+    int n, n_failed, n_marked, n_timed;
+};
+
+static enum status count_rows(struct counts *out, struct store *store, int64_t cell, struct error *err)
 {
-    size_t n = (size_t)cell->data->n;
+    sqlite3_stmt *s;
+    bool row;
+    *out = (struct counts){0};
+    TRY(store_prepare(&s, store,
+                      "SELECT sum(error IS NULL), sum(error IS NOT NULL), sum(error IS NULL AND marked),"
+                      " sum(timed = 1) FROM sample WHERE cell = ?",
+                      err));
+    sqlite3_bind_int64(s, 1, cell);
+    enum status status = store_row(&row, store, s, err);
+    if (status == OK && row)
+        *out = (struct counts){sqlite3_column_int(s, 0), sqlite3_column_int(s, 1), sqlite3_column_int(s, 2),
+                               sqlite3_column_int(s, 3)};
+    sqlite3_finalize(s);
+    return status;
+}
+
+/* Medians of the timed rows, in the order of the summary's columns. */
+static enum status medians_of(double medians[N_MEDIANS], int n_timed, struct store *store, int64_t cell,
+                              struct error *err)
+{
+    size_t n = (size_t)n_timed;
     double *values = memory_alloc(n * N_MEDIANS, sizeof *values);
     sqlite3_stmt *s = NULL;
     enum status status = OK;
-    *n_timed = 0;
+    int n_read = 0;
     if (values == NULL)
         TRY_GOTO(status, memory_failed(err, "times of a cell", n * N_MEDIANS * sizeof *values));
     TRY_GOTO(status, store_prepare(&s, store,
                                    "SELECT preprocess_ms, vision_ms, prefill_ms, select_ms, ttft_ms,"
                                    " decode_ms_per_token, total_ms FROM sample WHERE cell = ? AND timed = 1",
                                    err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    for (bool row; (size_t)*n_timed < n; ++*n_timed) {
+    sqlite3_bind_int64(s, 1, cell);
+    for (bool row; n_read < n_timed; n_read++) {
         TRY_GOTO(status, store_row(&row, store, s, err));
         if (!row)
             break;
         for (int i = 0; i < N_MEDIANS; i++)
-            values[(size_t)i * n + (size_t)*n_timed] = column_real(s, i);
+            values[(size_t)i * n + (size_t)n_read] = column_real(s, i);
     }
     for (int i = 0; i < N_MEDIANS; i++)
-        medians[i] = median(values + (size_t)i * n, *n_timed);
+        medians[i] = median(values + (size_t)i * n, n_read);
 exit:
     sqlite3_finalize(s);
     free(values);
     return status;
 }
 
-static enum status put_summary(struct store *store, const struct summed *cell, int n,
-                               const struct interval *score, const char *metrics, const double *medians,
-                               int n_timed, struct error *err)
+static enum status put_score(struct store *store, int64_t cell, int n, const struct interval *score,
+                             const char *metrics, struct error *err)
 {
     sqlite3_stmt *s;
-    TRY(store_prepare(
-        &s, store,
-        "INSERT INTO summary VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL)"
-        " ON CONFLICT(cell) DO UPDATE SET n = ?2, score = ?3, score_lo = ?4, score_hi = ?5, metrics = ?6,"
-        " timed_n = ?7, preprocess_ms = ?8, vision_ms = ?9, prefill_ms = ?10, select_ms = ?11,"
-        " ttft_ms = ?12, decode_ms_per_token = ?13, total_ms = ?14",
-        err));
-    sqlite3_bind_int64(s, 1, cell->id);
+    TRY(store_prepare(&s, store,
+                      "INSERT INTO summary(cell, n, score, score_lo, score_hi, metrics)"
+                      " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(cell) DO UPDATE SET n = ?2, score = ?3,"
+                      " score_lo = ?4, score_hi = ?5, metrics = ?6",
+                      err));
+    sqlite3_bind_int64(s, 1, cell);
     sqlite3_bind_int(s, 2, n);
     bind_real(s, 3, score->value);
     bind_real(s, 4, score->lo);
     bind_real(s, 5, score->hi);
     if (metrics)
         sqlite3_bind_text(s, 6, metrics, -1, SQLITE_STATIC);
-    sqlite3_bind_int(s, 7, n_timed);
+    enum status status = store_step(store, s, err);
+    sqlite3_finalize(s);
+    return status;
+}
+
+static enum status put_medians(struct store *store, int64_t cell, const double *medians, int n_timed,
+                               struct error *err)
+{
+    sqlite3_stmt *s;
+    TRY(store_prepare(
+        &s, store,
+        "INSERT INTO summary(cell, timed_n, preprocess_ms, vision_ms, prefill_ms, select_ms,"
+        " ttft_ms, decode_ms_per_token, total_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
+        " ON CONFLICT(cell) DO UPDATE SET timed_n = ?2, preprocess_ms = ?3, vision_ms = ?4,"
+        " prefill_ms = ?5, select_ms = ?6, ttft_ms = ?7, decode_ms_per_token = ?8, total_ms = ?9",
+        err));
+    sqlite3_bind_int64(s, 1, cell);
+    sqlite3_bind_int(s, 2, n_timed);
     for (int i = 0; i < N_MEDIANS; i++)
-        bind_real(s, 8 + i, medians[i]);
+        bind_real(s, 3 + i, medians[i]);
     enum status status = store_step(store, s, err);
     sqlite3_finalize(s);
     return status;
@@ -246,7 +283,7 @@ static enum status put_rates(struct store *store, int64_t cell, int layer, int c
 }
 
 /* Rates over the samples in which the cut took place, on the grid of the cell's first sample. */
-static enum status keep_rates(struct store *store, const struct summed *cell, struct error *err)
+static enum status keep_rates(struct store *store, int64_t cell, struct error *err)
 {
     sqlite3_stmt *s = NULL;
     int *alive = NULL, rows = 0, cols = 0, layer = 0, n = 0;
@@ -255,7 +292,7 @@ static enum status keep_rates(struct store *store, const struct summed *cell, st
              store_prepare(
                  &s, store,
                  "SELECT layer, rows, cols, alive FROM keep WHERE cell = ? ORDER BY layer, sample_id", err));
-    sqlite3_bind_int64(s, 1, cell->id);
+    sqlite3_bind_int64(s, 1, cell);
     for (bool row;;) {
         TRY_GOTO(status, store_row(&row, store, s, err));
         if (!row)
@@ -274,7 +311,7 @@ static enum status keep_rates(struct store *store, const struct summed *cell, st
                 TRY_GOTO(status, memory_failed(err, "keep map", (size_t)(rows * cols) * sizeof *alive));
         }
         if (n > 0 && own_layer != layer) {
-            TRY_GOTO(status, put_rates(store, cell->id, layer, cols, rows * cols, alive, n, err));
+            TRY_GOTO(status, put_rates(store, cell, layer, cols, rows * cols, alive, n, err));
             memset(alive, 0, (size_t)(rows * cols) * sizeof *alive);
             n = 0;
         }
@@ -286,48 +323,42 @@ static enum status keep_rates(struct store *store, const struct summed *cell, st
             alive[i] += bits[i / 8] >> (i % 8) & 1;
     }
     if (n > 0)
-        TRY_GOTO(status, put_rates(store, cell->id, layer, cols, rows * cols, alive, n, err));
+        TRY_GOTO(status, put_rates(store, cell, layer, cols, rows * cols, alive, n, err));
 exit:
     sqlite3_finalize(s);
     free(alive);
     return status;
 }
 
-static enum status count_failed(int *n_failed, int *n_marked, struct store *store, const struct summed *cell,
-                                struct error *err)
+/* Score, interval and metrics, for which the benchmark's files are needed. */
+static enum status score_cell(struct store *store, const struct summed *cell, const struct counts *counts,
+                              struct error *err)
 {
-    sqlite3_stmt *s;
-    TRY(store_prepare(
-        &s, store, "SELECT sum(error IS NOT NULL), sum(error IS NULL AND marked) FROM sample WHERE cell = ?",
-        err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    bool row;
-    enum status status = store_row(&row, store, s, err);
-    *n_failed = status == OK && row ? sqlite3_column_int(s, 0) : 0;
-    *n_marked = status == OK && row ? sqlite3_column_int(s, 1) : 0;
-    sqlite3_finalize(s);
+    struct column column;
+    struct interval score;
+    char *metrics = NULL;
+    TRY(column_load(&column, store, cell->id, cell->data->n, err));
+    enum status status;
+    TRY_GOTO(status, interval_of(&score, cell->data, &column, err));
+    TRY_GOTO(status, metrics_of(&metrics, cell->data, store, cell->id, &column, counts->n_failed,
+                                counts->n_marked, err));
+    TRY_GOTO(status, put_score(store, cell->id, column.n, &score, metrics, err));
+exit:
+    column_free(&column);
+    free(metrics);
     return status;
 }
 
 static enum status summarise_cell(struct store *store, const struct summed *cell, struct error *err)
 {
-    struct column column;
-    struct interval score;
+    struct counts counts;
     double medians[N_MEDIANS];
-    char *metrics = NULL;
-    int n_timed, n_failed, n_marked;
-    TRY(column_load(&column, store, cell->id, cell->data->n, err));
-    enum status status;
-    TRY_GOTO(status, count_failed(&n_failed, &n_marked, store, cell, err));
-    TRY_GOTO(status, interval_of(&score, cell->data, &column, err));
-    TRY_GOTO(status, metrics_of(&metrics, cell->data, store, cell->id, &column, n_failed, n_marked, err));
-    TRY_GOTO(status, medians_of(medians, &n_timed, store, cell, err));
-    TRY_GOTO(status, put_summary(store, cell, column.n, &score, metrics, medians, n_timed, err));
-    TRY_GOTO(status, keep_rates(store, cell, err));
-exit:
-    column_free(&column);
-    free(metrics);
-    return status;
+    TRY(count_rows(&counts, store, cell->id, err));
+    if (cell->data)
+        TRY(score_cell(store, cell, &counts, err));
+    TRY(medians_of(medians, counts.n_timed, store, cell->id, err));
+    TRY(put_medians(store, cell->id, medians, counts.n_timed, err));
+    return keep_rates(store, cell->id, err);
 }
 
 enum status summarise(struct store *store, const struct summed *cells, int n, struct error *err)
@@ -336,6 +367,7 @@ enum status summarise(struct store *store, const struct summed *cells, int n, st
     for (int i = 0; i < n; i++)
         TRY(summarise_cell(store, &cells[i], err));
     for (int i = 0; i < n; i++)
-        TRY(compare_cell(store, &cells[i], err));
+        if (cells[i].data)
+            TRY(compare_cell(store, &cells[i], err));
     return compare_adjust(store, err);
 }

@@ -11,8 +11,8 @@
 #include "harness/store.h"
 
 struct summed {
-    int64_t id; /* of the cell in the store */
-    const struct dataset *data;
+    int64_t id;                 /* of the cell in the store */
+    const struct dataset *data; /* NULL: not at hand; score and comparisons stay what they are */
 };
 /* All cells, then all their comparisons, then the corrections for many tests over the store. In the store's
  * open batch: the caller commits. */
