@@ -1,46 +1,15 @@
 /* One input's rows into a store, see merge.h.
  *
- *     sources    questions that OUT has are compared, others copied
  *     cells      found by key, or copied
  *     samples    one by one: added, equal, replaced or a conflict; layers and keep maps come with them
  *     figures    a cell whose rows are now just the input's takes over its score, a source its comparisons
- *
- * Columns are copied by name: a migrated store has them in another order.
  */
 #include <stdio.h>  /* snprintf */
-#include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 
 #include "core/memory.h"
-#include "harness/activity.h"
 #include "harness/cell_label.h"
-#include "harness/merge.h"
-#include "harness/store.h"
-
-enum { SQL_SIZE = 4096 };
-
-/* Rows of a table of the input as rows of OUT: all its columns but the first ones, which are given. */
-struct copier {
-    sqlite3_stmt *read, *write;
-    int n_given;
-};
-
-struct source_pair {
-    int64_t in, out;
-};
-
-enum statement { FIND_CELL, IN_ROWS, OUT_ROW, PUT_TIMES, PUT_VERDICT, MARK, N_STATEMENTS };
-
-struct input {
-    struct merge_report *report;
-    struct store *store;
-    sqlite3 *db;
-    const char *name; /* as it was given */
-    sqlite3_stmt *statements[N_STATEMENTS];
-    struct copier questions, cells, samples, layers, keeps, summaries;
-    struct source_pair *sources;
-    int n_sources, sources_capacity;
-};
+#include "harness/merge_input.h"
 
 /* The cell at work. */
 struct pair {
@@ -49,255 +18,6 @@ struct pair {
     bool fresh, touched; /* fresh: OUT did not have it */
     bool same;           /* so far every row is, score included, that of OUT */
 };
-
-/* Columns of a sample that tell whether it is the same; those from ROW_ANSWER on are compared. */
-#define ROW_COLUMNS                                                                                          \
-    "sample_id, error IS NOT NULL, coalesce(timed, 0), verdict IS NOT NULL, score, answer, n_generated,"     \
-    " n_visual, tokens_in, tokens_out, macs_paper, flops_vision, flops_project, flops_prefill, "             \
-    "flops_select,"                                                                                          \
-    " flops_head, flops_decode, kv_bytes_live, kv_bytes_alloc, kv_visual_bytes"
-enum { ROW_ID, ROW_FAILED, ROW_TIMED, ROW_JUDGED, ROW_SCORE, ROW_ANSWER };
-
-/* ---- reading and copying -------------------------------------------------------------------- */
-
-static enum status input_fail(const struct input *input, struct error *err)
-{
-    return fail(err, BAD_INPUT, "%s: cannot be read as a store: %s", input->name, sqlite3_errmsg(input->db));
-}
-
-static enum status prepare(sqlite3_stmt **out, struct input *input, const char *sql, struct error *err)
-{
-    return sqlite3_prepare_v2(input->db, sql, -1, out, NULL) == SQLITE_OK ? OK : input_fail(input, err);
-}
-
-static enum status step(bool *row, struct input *input, sqlite3_stmt *s, struct error *err)
-{
-    int code = sqlite3_step(s);
-    *row = code == SQLITE_ROW;
-    return code == SQLITE_ROW || code == SQLITE_DONE ? OK : input_fail(input, err);
-}
-
-/* The names of a table's columns joined by ", ", without those in `given` ("cell, id" form). */
-static enum status column_names(char out[SQL_SIZE], int *n, struct store *store, const char *table,
-                                const char *given, struct error *err)
-{
-    sqlite3_stmt *s;
-    out[0] = 0;
-    *n = 0;
-    TRY(store_prepare(
-        &s, store,
-        "SELECT name FROM pragma_table_info(?1) WHERE instr(', ' || ?2 || ',', ', ' || name || ',')"
-        " = 0 ORDER BY cid",
-        err));
-    sqlite3_bind_text(s, 1, table, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, given, -1, SQLITE_STATIC);
-    enum status status;
-    for (bool row; (status = store_row(&row, store, s, err)) == OK && row; ++*n) {
-        size_t used = strlen(out);
-        snprintf(out + used, SQL_SIZE - used, "%s%s", *n > 0 ? ", " : "",
-                 (const char *)sqlite3_column_text(s, 0));
-    }
-    sqlite3_finalize(s);
-    return status;
-}
-
-/* given: the columns that the caller binds for writing; where: of the input's rows. */
-static enum status copier_open(struct copier *out, struct input *input, const char *table, const char *given,
-                               const char *left_out, const char *where, struct error *err)
-{
-    char columns[SQL_SIZE], places[SQL_SIZE] = "?1", sql[2 * SQL_SIZE], without[100];
-    int n;
-    out->n_given = 1;
-    for (const char *c = given; *c; c++)
-        out->n_given += *c == ',';
-    snprintf(without, sizeof without, "%s, %s", given, left_out);
-    TRY(column_names(columns, &n, input->store, table, without, err));
-    for (int i = 1; i < out->n_given + n; i++)
-        snprintf(places + strlen(places), sizeof places - strlen(places), ",?%d", i + 1);
-    snprintf(sql, sizeof sql, "SELECT %s FROM %s WHERE %s", columns, table, where);
-    TRY(prepare(&out->read, input, sql, err));
-    snprintf(sql, sizeof sql, "INSERT OR REPLACE INTO %s(%s, %s) VALUES(%s)", table, given, columns, places);
-    return store_prepare(&out->write, input->store, sql, err);
-}
-
-static void copier_close(struct copier *copier)
-{
-    sqlite3_finalize(copier->read);
-    sqlite3_finalize(copier->write);
-}
-
-/* Both statements are bound but for the copied columns. */
-static enum status copier_row(struct copier *copier, struct input *input, const int64_t *given,
-                              struct error *err)
-{
-    for (int i = 0; i < copier->n_given; i++)
-        sqlite3_bind_int64(copier->write, i + 1, given[i]);
-    for (int i = 0; i < sqlite3_column_count(copier->read); i++)
-        sqlite3_bind_value(copier->write, copier->n_given + i + 1, sqlite3_column_value(copier->read, i));
-    return store_step(input->store, copier->write, err);
-}
-
-static enum status copier_rows(struct copier *copier, struct input *input, const int64_t *given,
-                               struct error *err)
-{
-    enum status status;
-    for (bool row; (status = step(&row, input, copier->read, err)) == OK && row;)
-        TRY_GOTO(status, copier_row(copier, input, given, err));
-exit:
-    sqlite3_reset(copier->read);
-    return status;
-}
-
-/* As SQL's IS, exact. */
-static bool same_value(sqlite3_stmt *a, int i, sqlite3_stmt *b, int j)
-{
-    int type = sqlite3_column_type(a, i), other = sqlite3_column_type(b, j);
-    bool numbers = (type == SQLITE_INTEGER || type == SQLITE_FLOAT) &&
-                   (other == SQLITE_INTEGER || other == SQLITE_FLOAT);
-    if (numbers && (type == SQLITE_FLOAT || other == SQLITE_FLOAT))
-        return !(sqlite3_column_double(a, i) < sqlite3_column_double(b, j)) &&
-               !(sqlite3_column_double(a, i) > sqlite3_column_double(b, j));
-    if (numbers)
-        return sqlite3_column_int64(a, i) == sqlite3_column_int64(b, j);
-    if (type != other)
-        return false;
-    if (type == SQLITE_NULL)
-        return true;
-    const void *left = sqlite3_column_blob(a, i), *right = sqlite3_column_blob(b, j);
-    int n = sqlite3_column_bytes(a, i);
-    return n == sqlite3_column_bytes(b, j) && (n == 0 || memcmp(left, right, (size_t)n) == 0);
-}
-
-/* ---- sources -------------------------------------------------------------------------------- */
-
-/* A question of both: the same hash of the files means the same rows, or one store is damaged. */
-static enum status check_question(struct input *input, sqlite3_stmt *in, sqlite3_stmt *out, struct error *err)
-{
-    for (int i = 0; i < sqlite3_column_count(in); i++)
-        if (!same_value(in, i, out, i))
-            return fail(
-                err, BAD_INPUT,
-                "%s: question %d is another one than in OUT (%s differs) though its files have the same "
-                "hash; one of the two stores is damaged",
-                input->name, sqlite3_column_int(in, 0), sqlite3_column_name(in, i));
-    return OK;
-}
-
-/* is_number is of schema 3: questions of an older store lack it. */
-static enum status take_id_kinds(struct input *input, const struct source_pair *pair, struct error *err)
-{
-    sqlite3_stmt *read = NULL, *write = NULL;
-    enum status status = OK;
-    TRY_GOTO(status,
-             prepare(&read, input,
-                     "SELECT is_number, sample_id FROM question WHERE source = ? AND is_number NOTNULL",
-                     err));
-    TRY_GOTO(status, store_prepare(&write, input->store,
-                                   "UPDATE question SET is_number = ?1 WHERE source = ?2 AND sample_id = ?3"
-                                   " AND is_number IS NULL",
-                                   err));
-    sqlite3_bind_int64(read, 1, pair->in);
-    for (bool row;;) {
-        TRY_GOTO(status, step(&row, input, read, err));
-        if (!row)
-            break;
-        sqlite3_bind_value(write, 1, sqlite3_column_value(read, 0));
-        sqlite3_bind_int64(write, 2, pair->out);
-        sqlite3_bind_value(write, 3, sqlite3_column_value(read, 1));
-        TRY_GOTO(status, store_step(input->store, write, err));
-    }
-exit:
-    sqlite3_finalize(read);
-    sqlite3_finalize(write);
-    return status;
-}
-
-static enum status check_questions(struct input *input, const struct source_pair *pair, struct error *err)
-{
-    static const char sql[] = "SELECT sample_id, question_id, image, cluster, question, gold FROM question"
-                              " WHERE source = ? ORDER BY sample_id";
-    sqlite3_stmt *in = NULL, *out = NULL;
-    enum status status = OK;
-    TRY_GOTO(status, prepare(&in, input, sql, err));
-    TRY_GOTO(status, store_prepare(&out, input->store, sql, err));
-    sqlite3_bind_int64(in, 1, pair->in);
-    sqlite3_bind_int64(out, 1, pair->out);
-    for (bool row, own;;) {
-        TRY_GOTO(status, step(&row, input, in, err));
-        TRY_GOTO(status, store_row(&own, input->store, out, err));
-        if (row != own)
-            TRY_GOTO(status, fail(err, BAD_INPUT,
-                                  "%s: a source has another number of questions than in OUT though its files "
-                                  "have the same hash; one of the two stores is damaged",
-                                  input->name));
-        if (!row)
-            break;
-        TRY_GOTO(status, check_question(input, in, out, err));
-    }
-    status = take_id_kinds(input, pair, err);
-exit:
-    sqlite3_finalize(in);
-    sqlite3_finalize(out);
-    return status;
-}
-
-static enum status copy_source(struct source_pair *pair, struct input *input, const char *benchmark,
-                               const char *files_sha, struct error *err)
-{
-    sqlite3_stmt *s;
-    TRY(store_prepare(&s, input->store, "INSERT INTO source(benchmark, files_sha) VALUES(?,?)", err));
-    sqlite3_bind_text(s, 1, benchmark, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, files_sha, -1, SQLITE_STATIC);
-    enum status status = store_step(input->store, s, err);
-    sqlite3_finalize(s);
-    TRY(status);
-    pair->out = sqlite3_last_insert_rowid(store_connection(input->store));
-    sqlite3_bind_int64(input->questions.read, 1, pair->in);
-    return copier_rows(&input->questions, input, &pair->out, err);
-}
-
-static enum status merge_source(struct input *input, sqlite3_stmt *in, struct error *err)
-{
-    const char *benchmark = (const char *)sqlite3_column_text(in, 1),
-               *files_sha = (const char *)sqlite3_column_text(in, 2);
-    struct source_pair pair = {.in = sqlite3_column_int64(in, 0)};
-    sqlite3_stmt *s;
-    bool row;
-    TRY(store_prepare(&s, input->store, "SELECT id FROM source WHERE benchmark IS ? AND files_sha IS ?",
-                      err));
-    sqlite3_bind_text(s, 1, benchmark, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, files_sha, -1, SQLITE_STATIC);
-    enum status status = store_row(&row, input->store, s, err);
-    pair.out = status == OK && row ? sqlite3_column_int64(s, 0) : 0;
-    sqlite3_finalize(s);
-    TRY(status);
-    TRY(row ? check_questions(input, &pair, err) : copy_source(&pair, input, benchmark, files_sha, err));
-    if (input->n_sources == input->sources_capacity) {
-        int wanted = input->sources_capacity ? 2 * input->sources_capacity : 16;
-        struct source_pair *grown = memory_grow(input->sources, (size_t)wanted, sizeof *grown);
-        if (grown == NULL)
-            return memory_failed(err, "sources", (size_t)wanted * sizeof *grown);
-        input->sources = grown;
-        input->sources_capacity = wanted;
-    }
-    input->sources[input->n_sources++] = pair;
-    return OK;
-}
-
-static enum status merge_sources(struct input *input, struct error *err)
-{
-    sqlite3_stmt *s;
-    TRY(prepare(&s, input,
-                "SELECT DISTINCT o.id, o.benchmark, o.files_sha FROM source o JOIN cell c ON c.source = o.id"
-                " ORDER BY o.id",
-                err));
-    enum status status;
-    for (bool row; (status = step(&row, input, s, err)) == OK && row;)
-        TRY_GOTO(status, merge_source(input, s, err));
-exit:
-    sqlite3_finalize(s);
-    return status;
-}
 
 /* ---- samples -------------------------------------------------------------------------------- */
 
@@ -368,10 +88,10 @@ static enum status take_columns(struct input *input, const struct pair *pair, in
 {
     sqlite3_stmt *read, *write = input->statements[update];
     bool row;
-    TRY(prepare(&read, input, select, err));
+    TRY(input_prepare(&read, input, select, err));
     sqlite3_bind_int64(read, 1, pair->in);
     sqlite3_bind_int64(read, 2, sample_id);
-    enum status status = step(&row, input, read, err);
+    enum status status = input_row(&row, input, read, err);
     if (status == OK && row) {
         int n = sqlite3_column_count(read);
         for (int i = 0; i < n; i++)
@@ -383,11 +103,6 @@ static enum status take_columns(struct input *input, const struct pair *pair, in
     sqlite3_finalize(read);
     return status;
 }
-
-#define TIME_COLUMNS                                                                                         \
-    "machine, wall_ms, preprocess_ms, vision_ms, project_ms, prefill_ms, select_ms, ttft_ms,"                \
-    " decode_ms_per_token, total_ms"
-#define OF_SAMPLE " FROM sample WHERE cell = ? AND sample_id = ?"
 
 static enum status merge_sample(struct input *input, struct pair *pair, sqlite3_stmt *in, struct error *err)
 {
@@ -496,11 +211,11 @@ static enum status is_whole(bool *out, struct input *input, const struct pair *p
     *out = false;
     if (!pair->same)
         return OK;
-    TRY_GOTO(status, prepare(&in, input, counts_sql, err));
+    TRY_GOTO(status, input_prepare(&in, input, counts_sql, err));
     TRY_GOTO(status, store_prepare(&own, input->store, counts_sql, err));
     sqlite3_bind_int64(in, 1, pair->in);
     sqlite3_bind_int64(own, 1, pair->out);
-    TRY_GOTO(status, step(&row, input, in, err));
+    TRY_GOTO(status, input_row(&row, input, in, err));
     TRY_GOTO(status, store_row(&own_row, input->store, own, err));
     *out = row && own_row && same_value(in, 0, own, 0) && same_value(in, 1, own, 1);
 exit:
@@ -535,11 +250,11 @@ static enum status merge_summary(struct input *input, const struct pair *pair, b
     char sql[100];
     bool row, own_row;
     enum status status = OK;
-    TRY_GOTO(status, prepare(&read, input, peak_sql, err));
+    TRY_GOTO(status, input_prepare(&read, input, peak_sql, err));
     TRY_GOTO(status, store_prepare(&own, input->store, peak_sql, err));
     sqlite3_bind_int64(read, 1, pair->in);
     sqlite3_bind_int64(own, 1, pair->out);
-    TRY_GOTO(status, step(&row, input, read, err));
+    TRY_GOTO(status, input_row(&row, input, read, err));
     TRY_GOTO(status, store_row(&own_row, input->store, own, err));
     snprintf(sql, sizeof sql, "UPDATE summary SET n = NULL WHERE cell = %lld", (long long)pair->out);
     sqlite3_bind_int64(input->summaries.read, 1, pair->in);
@@ -559,13 +274,13 @@ exit:
 static enum status merge_planned(struct input *input, const struct pair *pair, struct error *err)
 {
     sqlite3_stmt *read, *write = NULL;
-    TRY(prepare(&read, input, "SELECT shards, shard, n FROM planned WHERE cell = ?", err));
+    TRY(input_prepare(&read, input, "SELECT shards, shard, n FROM planned WHERE cell = ?", err));
     sqlite3_bind_int64(read, 1, pair->in);
     enum status status = store_prepare(&write, input->store,
                                        "INSERT INTO planned(cell, shards, shard, n) VALUES(?1, ?2, ?3, ?4)"
                                        " ON CONFLICT DO UPDATE SET n = ?4 WHERE n < ?4",
                                        err);
-    for (bool row; status == OK && (status = step(&row, input, read, err)) == OK && row;) {
+    for (bool row; status == OK && (status = input_row(&row, input, read, err)) == OK && row;) {
         sqlite3_bind_int64(write, 1, pair->out);
         for (int i = 0; i < 3; i++)
             sqlite3_bind_value(write, i + 2, sqlite3_column_value(read, i));
@@ -584,7 +299,7 @@ static enum status merge_cell(struct input *input, sqlite3_stmt *in, struct erro
     TRY(pair_cell(&pair, input, in, err));
     sqlite3_bind_int64(rows, 1, pair.in);
     enum status status;
-    for (bool row; (status = step(&row, input, rows, err)) == OK && row;)
+    for (bool row; (status = input_row(&row, input, rows, err)) == OK && row;)
         TRY_GOTO(status, merge_sample(input, &pair, rows, err));
     TRY_GOTO(status, status);
     TRY_GOTO(status, is_whole(&whole, input, &pair, err));
@@ -603,10 +318,10 @@ static enum status merge_cells(struct input *input, struct error *err)
 {
     sqlite3_stmt *s;
     TRY(store_exec(input->store, "UPDATE temp.merged SET whole = 0, now = 0", "cannot be written", err));
-    TRY(prepare(&s, input, "SELECT id, key, canonical, benchmark, source, reason FROM cell ORDER BY id",
-                err));
+    TRY(input_prepare(&s, input, "SELECT id, key, canonical, benchmark, source, reason FROM cell ORDER BY id",
+                      err));
     enum status status;
-    for (bool row; (status = step(&row, input, s, err)) == OK && row;)
+    for (bool row; (status = input_row(&row, input, s, err)) == OK && row;)
         TRY_GOTO(status, merge_cell(input, s, err));
 exit:
     sqlite3_finalize(s);
@@ -637,12 +352,12 @@ static enum status merge_comparisons(struct input *input, const struct source_pa
     TRY_GOTO(status, store_exec(input->store, sql, "cannot be written", err));
     if (!whole)
         goto exit;
-    TRY_GOTO(status,
-             prepare(&read, input,
-                     "SELECT c.key, b.key, x.n, x.diff, x.lo, x.hi, x.b01, x.b10, x.mcnemar_p, x.holm_p,"
-                     " x.bh_q, x.loyalty FROM comparison x JOIN cell c ON c.id = x.cell"
-                     " JOIN cell b ON b.id = x.base WHERE c.source = ?",
-                     err));
+    TRY_GOTO(status, input_prepare(
+                         &read, input,
+                         "SELECT c.key, b.key, x.n, x.diff, x.lo, x.hi, x.b01, x.b10, x.mcnemar_p, x.holm_p,"
+                         " x.bh_q, x.loyalty FROM comparison x JOIN cell c ON c.id = x.cell"
+                         " JOIN cell b ON b.id = x.base WHERE c.source = ?",
+                         err));
     sqlite3_bind_int64(read, 1, source->in);
     TRY_GOTO(status,
              store_prepare(&write, input->store,
@@ -651,7 +366,7 @@ static enum status merge_comparisons(struct input *input, const struct source_pa
                            " ?9, ?10, ?11, ?12 FROM cell c JOIN cell b ON b.key = ?2 WHERE c.key = ?1",
                            err));
     for (;;) {
-        TRY_GOTO(status, step(&row, input, read, err));
+        TRY_GOTO(status, input_row(&row, input, read, err));
         if (!row)
             break;
         for (int i = 0; i < sqlite3_column_count(read); i++)
@@ -665,77 +380,17 @@ exit:
     return status;
 }
 
-static enum status merge_replies(struct input *input, struct error *err)
-{
-    sqlite3_stmt *read, *write = NULL;
-    TRY(prepare(&read, input, "SELECT hash, model, reply, created FROM judge_reply", err));
-    enum status status =
-        store_prepare(&write, input->store,
-                      "INSERT OR IGNORE INTO judge_reply(hash, model, reply, created) VALUES(?,?,?,?)", err);
-    for (bool row; status == OK && (status = step(&row, input, read, err)) == OK && row;) {
-        for (int i = 0; i < 4; i++)
-            sqlite3_bind_value(write, i + 1, sqlite3_column_value(read, i));
-        status = store_step(input->store, write, err);
-    }
-    sqlite3_finalize(read);
-    sqlite3_finalize(write);
-    return status;
-}
-
-static enum status input_open(struct input *input, const char *path, struct error *err)
-{
-    static const char of_sample[] = "cell = ?1 AND sample_id = ?2";
-    TRY(store_open_reader(&input->db, path, err));
-    if (sqlite3_exec(input->db, "BEGIN", NULL, NULL, NULL) !=
-        SQLITE_OK) /* one snapshot, also of a live store */
-        return input_fail(input, err);
-    TRY(prepare(&input->statements[IN_ROWS], input,
-                "SELECT " ROW_COLUMNS " FROM sample WHERE cell = ? ORDER BY sample_id", err));
-    static const char *const own[N_STATEMENTS] = {
-        [FIND_CELL] = "SELECT id, canonical, reason FROM cell WHERE key = ?",
-        [OUT_ROW] = "SELECT " ROW_COLUMNS OF_SAMPLE,
-        [PUT_TIMES] = "UPDATE sample SET timed = 1, (" TIME_COLUMNS
-                      ") = (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE cell = ?11 AND sample_id = ?12",
-        [PUT_VERDICT] = "UPDATE sample SET verdict = ?1, judge = ?2, score = ?3, parsed = ?4"
-                        " WHERE cell = ?5 AND sample_id = ?6",
-        [MARK] = "INSERT INTO temp.merged(cell, touched, now, whole) VALUES(?1, ?2, ?2, ?3) ON CONFLICT DO"
-                 " UPDATE SET touched = touched OR ?2, now = ?2, whole = ?3"};
-    for (int i = 0; i < N_STATEMENTS; i++)
-        if (own[i])
-            TRY(store_prepare(&input->statements[i], input->store, own[i], err));
-    TRY(copier_open(&input->questions, input, "question", "source", "", "source = ?1", err));
-    TRY(copier_open(&input->cells, input, "cell", "source", "id", "id = ?1", err));
-    TRY(copier_open(&input->samples, input, "sample", "cell, sample_id", "", of_sample, err));
-    TRY(copier_open(&input->layers, input, "layer", "cell, sample_id", "", of_sample, err));
-    TRY(copier_open(&input->keeps, input, "keep", "cell, sample_id", "", of_sample, err));
-    return copier_open(&input->summaries, input, "summary", "cell", "", "cell = ?1", err);
-}
-
-static void input_close(struct input *input)
-{
-    for (int i = 0; i < N_STATEMENTS; i++)
-        sqlite3_finalize(input->statements[i]);
-    copier_close(&input->questions);
-    copier_close(&input->cells);
-    copier_close(&input->samples);
-    copier_close(&input->layers);
-    copier_close(&input->keeps);
-    copier_close(&input->summaries);
-    free(input->sources);
-    sqlite3_close(input->db);
-}
-
 enum status merge_input(struct merge_report *report, struct store *store, const char *path, const char *name,
                         struct error *err)
 {
     struct input input = {.report = report, .store = store, .name = name};
     enum status status;
     TRY_GOTO(status, input_open(&input, path, err));
-    TRY_GOTO(status, merge_sources(&input, err));
+    TRY_GOTO(status, input_sources(&input, err));
     TRY_GOTO(status, merge_cells(&input, err));
     for (int i = 0; i < input.n_sources; i++)
         TRY_GOTO(status, merge_comparisons(&input, &input.sources[i], err));
-    status = merge_replies(&input, err);
+    status = input_replies(&input, err);
 exit:
     input_close(&input);
     return status;
