@@ -266,7 +266,7 @@ enum status input_replies(struct input *input, struct error *err)
     return status;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 enum status input_open(struct input *input, const char *path, struct error *err)
 {
