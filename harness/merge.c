@@ -317,11 +317,12 @@ exit:
     return status;
 }
 
-static void remove_new(const char *path)
+/* The log beside a store's file; SQLite would take one that is left over for that of any file of the name. */
+static void remove_log(const char *path)
 {
-    static const char *const ends[] = {"", "-wal", "-shm"};
+    static const char *const ends[] = {"-wal", "-shm"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        char name[PATH_SIZE];
+        char name[PATH_SIZE + 8];
         snprintf(name, sizeof name, "%s%s", path, ends[i]);
         unlink(name);
     }
@@ -335,11 +336,14 @@ static enum status merge_new(struct merge_report *report, const struct readable 
     if (snprintf(path, sizeof path, "%s.tmp-%ld", options->out, (long)getpid()) >= PATH_SIZE - 8)
         return fail(err, BAD_INPUT, "%.100s...: the path is too long", options->out);
     enum status status = merge_into(report, path, inputs, options, err);
+    if (status == OK && !file_exists(options->out))
+        remove_log(options->out);
     /* A link does not replace what another process has put there meanwhile; not every file system has them.
      */
     if (status == OK && link(path, options->out) != 0 && (errno == EEXIST || rename(path, options->out) != 0))
         status = fail(err, NO_MACHINE, "%s: cannot be made: %s", options->out, strerror(errno));
-    remove_new(path);
+    unlink(path);
+    remove_log(path);
     return status;
 }
 

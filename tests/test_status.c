@@ -21,7 +21,7 @@
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
-enum { PICTURES = 12, CELLS = 2, SAMPLES = CELLS * 2 * PICTURES };
+enum { PICTURES = 8, CELLS = 2, SAMPLES = CELLS * 2 * PICTURES };
 
 static char folder[64], model[SHARED_PATH];
 
