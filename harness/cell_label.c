@@ -45,4 +45,7 @@ void cell_label(char out[CELL_LABEL_SIZE], const char *canonical)
         add_line(out, line, n);
         line += n + (line[n] == '\n');
     }
+    for (char *c = out; *c; c++) /* a store may come from anywhere */
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
 }

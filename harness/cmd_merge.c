@@ -32,6 +32,13 @@ static void print_report(const struct merge_report *report, const struct merge_o
     printf(report->n_verdicts > 0 ? "; %d verdicts taken over\n" : "\n", report->n_verdicts);
 }
 
+/* Answers of a model may be cut inside a character. */
+static json_t *text_json(const char *text)
+{
+    json_t *json = json_string(text);
+    return json ? json : json_string("(no UTF-8)");
+}
+
 static enum status print_json(const struct merge_report *report, const struct merge_options *options,
                               struct error *err)
 {
@@ -40,10 +47,11 @@ static enum status print_json(const struct merge_report *report, const struct me
         json_array_append_new(inputs, json_string(options->inputs[i]));
     for (int i = 0; i < report->n_conflicts; i++) {
         const struct merge_conflict *x = &report->conflicts[i];
-        json_array_append_new(conflicts, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s}", "key", x->key,
-                                                   "benchmark", x->benchmark, "label", x->label, "sample_id",
-                                                   x->sample_id, "differs", x->differs, "kept", x->kept,
-                                                   "input", x->input, "other", x->other));
+        json_array_append_new(conflicts, json_pack("{s:o, s:o, s:o, s:i, s:s, s:o, s:o, s:o}", "key",
+                                                   text_json(x->key), "benchmark", text_json(x->benchmark),
+                                                   "label", text_json(x->label), "sample_id", x->sample_id,
+                                                   "differs", x->differs, "kept", text_json(x->kept), "input",
+                                                   text_json(x->input), "other", text_json(x->other)));
     }
     for (int i = 0; i < report->n_unscored; i++)
         json_array_append_new(unscored, json_pack("{s:s, s:i}", "benchmark", report->unscored[i].benchmark,

@@ -178,7 +178,7 @@ static void print_state(const struct overview *view)
     const char *state = view->found ? activity_state(a) : "";
     char at[TIME_SIZE], text[TIME_SIZE];
     if (!view->found) {
-        printf("%s: no sweep has left word in it; its schema may be an earlier one\n", view->path);
+        printf("%s: no sweep has left word in it: it was merged, or is of an earlier schema\n", view->path);
     } else if (strcmp(state, "running") == 0) {
         printf("%s: running since %s, process %lld on %s\n", a->name, utc(at, a->started), (long long)a->pid,
                a->host);
