@@ -307,9 +307,9 @@ static enum status merge_into(struct merge_report *report, const char *path, con
     TRY_GOTO(status, make_figures(report, store, options, err));
     TRY_GOTO(status, count_rows(report, store, err));
 exit:
-    if (status != OK)
-        store_rollback(store);
     struct error close_err = {0};
+    if (status != OK)
+        (void)store_undo(store, &close_err); /* closing would commit the half of it */
     if (store_close(store, &close_err) != OK && status == OK) {
         *err = close_err;
         status = close_err.status;

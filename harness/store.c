@@ -264,12 +264,15 @@ enum status store_release(struct store *store, bool now, struct error *err)
     return status;
 }
 
-void store_rollback(struct store *store)
+enum status store_undo(struct store *store, struct error *err)
 {
+    enum status status = OK;
     pthread_mutex_lock(&store->lock);
-    sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    if (store->open_batch)
+        status = exec(store->db, store->path, "ROLLBACK", "a batch cannot be undone", err);
     store->open_batch = false;
     pthread_mutex_unlock(&store->lock);
+    return status;
 }
 
 enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *sql, struct error *err)

@@ -119,8 +119,8 @@ enum status store_begin(struct store *store, struct error *err);
  * commits as store_tick does. After an error of store_hold nothing is held. */
 enum status store_hold(struct store *store, struct error *err);
 enum status store_release(struct store *store, bool now, struct error *err);
-/* Drops what was written since the last commit. */
-void store_rollback(struct store *store);
+/* Undoes what was written since the last commit. */
+enum status store_undo(struct store *store, struct error *err);
 
 /* ---- store_schema.c ------------------------------------------------------------------------- */
 extern const char *const store_schema;
