@@ -8,6 +8,9 @@ PACKAGES = build-essential cmake pkg-config libdnnl-dev liblapacke-dev libopenbl
            libhdf5-dev libsqlite3-dev libyaml-dev libcurl4-openssl-dev libxlsxwriter-dev libavformat-dev libavcodec-dev \
            libavutil-dev libswscale-dev libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
+# A sweep's results: of a built-in grid, or of a file that is called like its `name:`.
+NAME   = $(basename $(notdir $(GRID)))
+STORE  = results/$(NAME)/$(NAME).db
 
 MAKEFLAGS += --no-print-directory
 
@@ -37,12 +40,12 @@ build-all: setup $(BUILD)/Makefile
 	@cmake --build $(BUILD) -j $$(nproc)
 
 sweep: build
-	@$(WINNOW) sweep $(GRID) $(if $(MODEL),--set model=$(MODEL)) $(if $(DATA),--data $(DATA)); status=$$?; \
+	@$(WINNOW) sweep '$(GRID)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)'); status=$$?; \
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
-	$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID) && exit $$status
+	$(WINNOW) report '$(STORE)' -o 'results/$(NAME)' && exit $$status
 
 report: build
-	@$(WINNOW) report results/$(GRID)/$(GRID).db -o results/$(GRID)
+	@$(WINNOW) report '$(STORE)' -o 'results/$(NAME)'
 
 test: build-all sanitize
 	@ctest --test-dir $(BUILD) --output-on-failure
@@ -67,7 +70,7 @@ format:
 
 help:
 	@echo "make            build $(BUILD)/winnow"
-	@echo "make sweep      set up, build, run the built-in sweep and write its report [GRID=NAME MODEL=DIR DATA=DIR]"
+	@echo "make sweep      set up, build, run a sweep and write its report [GRID=NAME|FILE MODEL=DIR DATA=DIR]; docs/sweeps.md"
 	@echo "make test       all tests, then again under the sanitizers"
 	@echo "make report     write the report of a sweep again [GRID=NAME]"
 	@echo "make bench      time the methods on the miniature's geometry"

@@ -127,6 +127,11 @@ enum status cut_prepare(struct reduction *r, struct error *err)
     return OK;
 }
 
+bool cut_here(const struct reduction *r, enum cut_site site, int layer)
+{
+    return cut_at(r, site, layer) != NULL;
+}
+
 bool cut_scores(const struct reduction *r, enum cut_site site, int layer)
 {
     const struct plan_cut *cut = cut_at(r, site, layer);
@@ -380,6 +385,7 @@ static enum status selection_take(struct cut_result *out, struct reduction *r, c
     out->dropped = out->n_in - out->kept - out->recycled;
     if (selection->n_recycled > 0)
         out->macs += (uint64_t)choice.n_sources * (uint64_t)view->hidden_size;
+    path_cut(&r->path, selection, &choice, view->site == SITE_BEFORE);
     TRY_GOTO(status, rows_move(r, selection, &choice, view->hidden_size, err));
 exit:
     choice_free(&choice);

@@ -19,6 +19,7 @@ struct reduction {
     int n_replay;
     uint64_t seed, sample;
     int image, turn; /* image: in the tower, else −1 */
+    struct path path;
     struct tower_options tower;
 
     struct sequence sequence, spare; /* tokens that enter the next layer; where a cut builds its successor */
@@ -62,6 +63,8 @@ struct cut_result {
 
 /* Rows that score, before layer 0; no row at all cancels the plan's cuts. */
 enum status cut_prepare(struct reduction *r, struct error *err);
+/* Whether the plan has a cut at this point. */
+bool cut_here(const struct reduction *r, enum cut_site site, int layer);
 /* Whether a cut at this point looks at attention, so that the log-sum-exp is needed. */
 bool cut_scores(const struct reduction *r, enum cut_site site, int layer);
 enum status cut_apply(struct cut_result *out, struct reduction *r, const struct cut_point *point,

@@ -55,6 +55,12 @@ enum status length_check(const struct run *run, int n, struct error *err)
     return OK;
 }
 
+enum status deadline_check(const struct run *run, struct error *err)
+{
+    double late = run->question->deadline_ms > 0 ? clock_ms() - run->question->deadline_ms : 0;
+    return late <= 0 ? OK : fail(err, NOT_HELD, "given up: the time that an answer may take is over");
+}
+
 void embed_ids(struct session *s, int first, const int32_t *ids, int n)
 {
     int d = s->vlm->config.text.hidden;

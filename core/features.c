@@ -9,6 +9,7 @@
 /* Room for n tokens. */
 static enum status features_new(struct features **out, const struct vlm *vlm, int n, struct error *err)
 {
+    static uint64_t n_made; /* atomic */
     struct features *f = memory_zero(1, sizeof *f);
     size_t n_bytes = (size_t)n * (size_t)vlm->config.text.hidden * sizeof(float);
     if (f) {
@@ -26,6 +27,7 @@ static enum status features_new(struct features **out, const struct vlm *vlm, in
     f->ops = vlm->ops;
     f->n = n;
     f->references = 1;
+    f->serial = __atomic_add_fetch(&n_made, 1, __ATOMIC_RELAXED);
     *out = f;
     return OK;
 }

@@ -31,6 +31,7 @@ struct ledger {
     struct ledger_layer *layers;     /* [n_layers], owned by the answer */
     uint64_t macs[N_STAGES];         /* by formula */
     uint64_t macs_counted[N_STAGES]; /* by the counter inside the operations */
+    uint64_t macs_shared;            /* of macs: of decoder layers, taken over from another question's run */
     uint64_t macs_paper;             /* Σ n(2dHh + 2dH_kv h) + 2n²Hh + 3ndm, last prefill */
     uint64_t kv_bytes_live, kv_bytes_alloc, kv_bytes_reserved, kv_bytes_end, kv_visual_bytes;
     double preprocess_ms, vision_ms, project_ms, prefill_ms, select_ms, head_ms, ttft_ms, decode_ms, total_ms;

@@ -6,8 +6,7 @@
 #include "memory.h"
 #include "run.h"
 
-/* Position ids of the sequence's rows to the backend, or NULL where the index in the cache is the id. They
- * change only with a cut. */
+/* Position ids of the sequence's rows to the backend, or NULL where the index in the cache is the id. */
 static const int32_t *positions_upload(struct run *run, enum status *status, struct error *err)
 {
     if (!run->original_positions)
@@ -35,7 +34,9 @@ static bool wants_attention(const struct question *q, int layer)
     return false;
 }
 
-static void count_layer(struct run *run, int layer, int n_q)
+/* n_q rows of the layer by formula; of the first `skipped` by formula alone, since another run computed them.
+ */
+static void count_layer(struct run *run, int layer, int n_q, int skipped)
 {
     const struct vlm_config *config = &run->session->vlm->config;
     struct ledger *ledger = &run->answer->ledger;
@@ -43,21 +44,27 @@ static void count_layer(struct run *run, int layer, int n_q)
     int n_k = run->session->kv.layers[layer].length;
     uint64_t macs = macs_layer(n_q, n_k, config->text.hidden, config->text.intermediate, config->text.n_heads,
                                config->text.n_kv_heads, config->text.head_dim);
+    uint64_t shared = macs_layer(skipped, n_k, config->text.hidden, config->text.intermediate,
+                                 config->text.n_heads, config->text.n_kv_heads, config->text.head_dim);
     row->tokens_in = n_q;
     row->kv_len = n_k;
     row->macs_prefill += macs;
     ledger->macs[STAGE_PREFILL] += macs;
+    ledger->macs_counted[STAGE_PREFILL] += shared;
+    ledger->macs_shared += shared;
     ledger->macs_paper +=
         macs_layer_paper(n_q, config->text.hidden, config->text.intermediate, config->text.n_heads,
                          config->text.n_kv_heads, config->text.head_dim);
 }
 
-static enum status layer_run(struct run *run, int layer, int n, const int32_t *positions, int first_position,
-                             float *lse, struct error *err)
+/* n rows of work.x through a layer, behind the `skipped` rows of this prefill that are in its cache. */
+static enum status layer_run(struct run *run, int layer, int n, int skipped, const int32_t *positions,
+                             int first_position, float *lse, struct error *err)
 {
     struct session *s = run->session;
     struct ledger *ledger = &run->answer->ledger;
     int first = s->kv.layers[layer].length;
+    TRY(deadline_check(run, err));
     /* room for the whole answer now, so that decoding allocates nothing */
     TRY(kv_reserve(&s->kv, layer, first + n + run->question->max_new_tokens, err));
     struct reduction *r = &run->reduction;
@@ -66,7 +73,7 @@ static enum status layer_run(struct run *run, int layer, int n, const int32_t *p
     r->keys_ready = false;
     r->keys_macs = 0;
     ledger->macs_counted[STAGE_PREFILL] += s->compute.macs;
-    count_layer(run, layer, n);
+    count_layer(run, layer, n + skipped, skipped);
     char name[64];
     snprintf(name, sizeof name, "decoder.%d.out", layer);
     return tap_give(run->question->tap, s, name, s->work.x, first, n, s->vlm->config.text.hidden, err);
@@ -138,6 +145,58 @@ enum status attention_record(struct run *run, int layer, struct error *err)
     return OK;
 }
 
+/* The layers up to the next one behind which something looks at all rows: a cut, a record of attention.
+ * *watched: there is such a thing behind it. */
+static int segment_end(const struct run *run, int first, bool *watched)
+{
+    int last = run->session->vlm->config.text.n_layers - 1;
+    for (int l = first; l <= last; l++) {
+        *watched = cut_here(&run->reduction, SITE_DECODER, l) || wants_attention(run->question, l);
+        if (*watched)
+            return l;
+    }
+    return last;
+}
+
+/* Layers first … last; what another prefill left of them is taken up. *n_rows: rows in work.x afterwards. */
+static enum status segment_run(struct run *run, int *n_rows, int first, int last, bool watched,
+                               const int32_t *positions, struct error *err)
+{
+    struct reduction *r = &run->reduction;
+    int n = r->sequence.n;
+    float *lse = run->session->work.lse;
+    struct resume resume = {.all = first, .prefix = first};
+    if (run->shares)
+        TRY(share_resume(&resume, run, first, last, watched, err));
+    if (resume.all > first) {
+        r->keys_ready = false; /* what the cut computed for the layer is not needed */
+        r->keys_macs = 0;
+    }
+    *n_rows = n;
+    for (int l = first; l <= last; l++) {
+        struct ledger_layer *row = &run->answer->ledger.layers[l];
+        row->visual_in = row->kv_visual = row->visual_out = r->sequence.n_visual;
+        if (l < resume.all) {
+            count_layer(run, l, n, n);
+            continue;
+        }
+        int skipped = l < resume.prefix ? resume.n_prefix : 0;
+        bool scored =
+            l == last &&
+            (run->shares ? watched : wants_attention(run->question, l) || cut_scores(r, SITE_DECODER, l));
+        *n_rows = n - skipped;
+        TRY(layer_run(run, l, *n_rows, skipped, positions ? positions + skipped : NULL, skipped,
+                      scored ? lse : NULL, err));
+        if (skipped && l + 1 == resume.prefix && (l < last || watched)) {
+            share_join(run, &resume, l == last);
+            *n_rows = n;
+        }
+    }
+    if (run->shares)
+        share_keep(run, &resume, first, last, watched);
+    return OK;
+}
+
 enum status prefill_fresh(struct run *run, int *n_rows, struct error *err)
 {
     struct session *s = run->session;
@@ -145,28 +204,27 @@ enum status prefill_fresh(struct run *run, int *n_rows, struct error *err)
     struct ledger *ledger = &run->answer->ledger;
     enum status status = OK;
 
+    run->shares = s->share.limit > 0 && run->question->share && run->question->tap == NULL &&
+                  run->question->n_attention == 0;
+    if (run->shares)
+        path_start(run);
     TRY(cut_prepare(r, err));
     TRY(decoder_cut(run, SITE_BEFORE, LAYER_BEFORE, err));
     ledger->before_kept = r->sequence.n_visual;
     ledger->macs_paper = 0; /* token and KV figures are those of the last prefill */
-    const int32_t *positions = positions_upload(run, &status, err);
-    TRY(status);
-    for (int l = 0; l < s->vlm->config.text.n_layers; l++) {
-        struct ledger_layer *row = &ledger->layers[l];
-        bool attention = wants_attention(run->question, l);
-        row->visual_in = row->kv_visual = r->sequence.n_visual;
-        TRY(layer_run(run, l, r->sequence.n, positions, 0,
-                      attention || cut_scores(r, SITE_DECODER, l) ? s->work.lse : NULL, err));
-        if (attention)
-            TRY(attention_record(run, l, err));
-        TRY(decoder_cut(run, SITE_DECODER, l, err));
-        if (row->cut) {
-            positions = positions_upload(run, &status, err);
-            TRY(status);
-        }
-        row->visual_out = r->sequence.n_visual;
+    for (int first = 0, last; first < s->vlm->config.text.n_layers; first = last + 1) {
+        bool watched;
+        const int32_t *positions = positions_upload(run, &status, err); /* they change with a cut */
+        TRY(status);
+        last = segment_end(run, first, &watched);
+        TRY(segment_run(run, n_rows, first, last, watched, positions, err));
+        if (wants_attention(run->question, last))
+            TRY(attention_record(run, last, err));
+        TRY(decoder_cut(run, SITE_DECODER, last, err));
+        if (ledger->layers[last].cut)
+            *n_rows = r->sequence.n;
+        ledger->layers[last].visual_out = r->sequence.n_visual;
     }
-    *n_rows = r->sequence.n;
     return OK;
 }
 
@@ -177,7 +235,7 @@ enum status prefill_later(struct run *run, int n, struct error *err)
     ledger->macs_paper = 0; /* token and KV figures are those of the last prefill */
     for (int l = 0; l < s->vlm->config.text.n_layers; l++) {
         int first = run->original_positions ? run->uncut_length : s->kv.layers[l].length;
-        TRY(layer_run(run, l, n, NULL, first, NULL, err));
+        TRY(layer_run(run, l, n, 0, NULL, first, NULL, err));
     }
     return OK;
 }

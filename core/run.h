@@ -12,6 +12,7 @@ struct run {
     int uncut_length;    /* positions so far, dropped and merged tokens counted */
     int expanded_length; /* tokens that entered layer 0 so far, without later cuts */
     bool original_positions;
+    bool shares;               /* prefills are taken up and held (share.h) */
     const struct plan *shadow; /* what a data-dependent method that is shadowed came to; NULL: none is */
     struct patch_grid *grids;  /* of the pictures */
     int32_t *ids; /* of the dialogue so far, answers included, before placeholders are expanded */
@@ -27,6 +28,8 @@ enum status dialogue_add(struct run *run, const int32_t *ids, int n, struct erro
 enum status dialogue_merge(struct run *run, int n_candidates, struct error *err);
 /* Token embeddings of n ids into work.x from row `first` on. */
 void embed_ids(struct session *session, int first, const int32_t *ids, int n);
+/* Whether there is still time (question.deadline_ms). */
+enum status deadline_check(const struct run *run, struct error *err);
 /* Whether n positions fit into the model. */
 enum status length_check(const struct run *run, int n, struct error *err);
 

@@ -42,6 +42,7 @@ void session_close(struct session *s)
 {
     if (s == NULL)
         return;
+    session_forget(s, SHARE_METHODS | SHARE_QUESTIONS);
     kv_free(&s->kv);
     kv_free(&s->vision);
     s->vlm->ops->release(s->work.block);

@@ -6,6 +6,7 @@
 
 #include "kv.h"
 #include "model.h"
+#include "share.h"
 
 /* Backend buffers for n_rows rows through any layer of the model; pointers of one layer at a time. */
 struct workspace {
@@ -32,6 +33,7 @@ struct session {
     struct kv_cache kv;     /* of the decoder */
     struct kv_cache vision; /* one layer, reused by every layer of the tower */
     struct workspace work;
+    struct share share;
     float *pixels; /* host, [3, crop, crop] */
     float *pixels_device;
     size_t peak_bytes;
@@ -40,6 +42,7 @@ struct session {
 struct features {
     const struct ops *ops;
     int n, references;                /* references: atomic */
+    uint64_t serial;                  /* no two have the same */
     struct patch_grid grid;           /* of the patches that the tower saw */
     int n_uncut;                      /* visual tokens that the picture is counted as in a budget */
     int n_ids;                        /* patches are numbered 0 … n_ids − 1 */

@@ -192,7 +192,9 @@ static enum status turn_decode(struct run *run, int t, int n_rows, struct error 
     turn->ids[turn->n_ids++] = id;
     while (status == OK && !is_eos(config, id) && turn->n_ids < run->question->max_new_tokens) {
         decode_step(run, id);
-        status = next_id(run, s->work.x, &id, err);
+        status = deadline_check(run, err);
+        if (status == OK)
+            status = next_id(run, s->work.x, &id, err);
         turn->ids[turn->n_ids++] = id;
     }
     memory_guard(false);

@@ -88,6 +88,14 @@ enum status vlm_image_macs(uint64_t *vision, uint64_t *project, const struct vlm
 
 enum status session_open(struct session **out, struct vlm *vlm, int n_threads, struct error *err);
 void session_close(struct session *session);
+/* Other methods will be asked the same question; other questions will be about the same pictures. */
+enum { SHARE_METHODS = 1, SHARE_QUESTIONS = 2 };
+/* Prefills of questions that say so (question.share) have in common what they can, in up to n_bytes of
+ * decoder states beside the session's own; 0: no more. Answers, figures of the ledger and records are the
+ * same bit by bit as of each question alone; times are not. */
+void session_share(struct session *session, size_t n_bytes);
+/* Lets go of what is held for other methods, or for other questions: their question or picture is through. */
+void session_forget(struct session *session, unsigned share);
 
 /* Named intermediates (docs/architecture.md, "Taps"): data is a host copy [rows, cols], valid during the
  * call. Rows of `decoder.N.out` are the rows run in this prefill. Called with want(name) first, so that
@@ -143,8 +151,10 @@ struct question {
     const struct cut_record *replay; /* [n_replay] method replay: this sample's cuts in the trace */
     int n_replay;
     const struct tap *tap;
-    bool want_records; /* fill answer.records */
-    int n_attention;   /* records of attention of the text after the last image to visual tokens … */
+    bool want_records;  /* fill answer.records */
+    unsigned share;     /* SHARE_*: what is worth holding of this prefill, after session_share */
+    double deadline_ms; /* by clock_ms: when it is given up; 0: never */
+    int n_attention;    /* records of attention of the text after the last image to visual tokens … */
     const int *attention_layers; /* … at these layers (record.attention) */
 };
 

@@ -51,6 +51,7 @@ struct dataset {
     bool is_twin;     /* "mini-…": where the official scorer is a judge, exact match instead */
     struct sample *samples;
     int n;
+    bool is_missing; /* all that is left after an error: its files are not there, rather than wrong */
     bool has_gold;
     bool unordered;         /* made of a folder: the order of the rows means nothing */
     char files_sha256[65];  /* of question and annotation rows: part of a sweep's key */
@@ -60,7 +61,8 @@ struct dataset {
 
 /* Where the files are. Given paths win over root; NULL: the benchmark's usual place under root. */
 struct benchmark_paths {
-    const char *root; /* the tree of LLaVA's evaluation (…/playground/data/eval), or a twin's --out */
+    const char *root; /* the tree of LLaVA's evaluation (…/playground/data/eval) or a folder above it, or a
+                         twin's --out */
     const char *questions, *annotations, *images;
 };
 
@@ -143,6 +145,9 @@ const struct benchmark *benchmark_find(const char *name, bool *is_twin);
 enum status benchmark_read(struct dataset *out, const char *name, const struct benchmark_paths *paths,
                            struct error *err);
 void dataset_close(struct dataset *dataset);
+/* "TREE/mm-vet or TREE/mmvet": where its files are looked for under root, for messages; owned by the dataset.
+ */
+const char *dataset_places(const struct dataset *dataset, const char *root);
 
 /* Answers matched to rows of the dataset. From a file: JSON lines {"question_id", "text"}, a JSON list
  * [{"questionId", "prediction"}], or a JSON object {id: text}; "id" and "pred" or "answer" are understood

@@ -100,8 +100,11 @@ enum status benchmark_read(struct dataset *out, const char *name, const struct b
     TRY_GOTO(status, out->benchmark->read(out, paths, err));
     TRY_GOTO(status, text_pool_check(out->pool, err));
 exit:
-    if (status != OK)
+    if (status != OK) {
+        bool is_missing = out->is_missing;
         dataset_close(out);
+        out->is_missing = is_missing;
+    }
     return status;
 }
 

@@ -20,6 +20,7 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/memory.h"
+#include "datasets/elements.h"
 #include "datasets/rows.h"
 
 /* Golds are words; an answer that fills the buffer equals none of them. */
@@ -39,9 +40,9 @@ struct question {
 };
 
 struct gqa {
-    struct question *questions;
-    int n;
-    struct id_entry *ids; /* of the questions, sorted; owned */
+    struct question *questions; /* owned, like ids */
+    int n, capacity;
+    struct id_entry *ids; /* of the questions, sorted; NULL until all are read */
     bool has_choices;
 };
 
@@ -133,8 +134,6 @@ static enum status question_read(struct question *out, struct text_pool *pool, c
 {
     const json_t *types, *groups;
     const char *text, *image, *group = NULL, *structural, *semantic = "", *detailed = "";
-    if (!json_is_object(value))
-        return fail(err, BAD_INPUT, "%s: expected an object", place);
     *out = (struct question){.id = text_pool_add(pool, id), .row = -1};
     TRY(row_text(&out->answer, pool, value, "answer", place, err));
     if (strlen(out->answer) > GOLD_MAX)
@@ -162,54 +161,42 @@ static enum status question_read(struct question *out, struct text_pool *pool, c
     return texts_read(&out->entailed, &out->n_entailed, pool, value, "entailed", id, place, err);
 }
 
-static enum status official_read(struct dataset *data, json_t *root, const char *path, struct error *err)
+/* Pointers into own->questions do not survive it. */
+static enum status question_add(struct dataset *data, const char *id, const json_t *value, const char *place,
+                                struct error *err)
 {
     struct gqa *own = data->own;
-    size_t n = json_object_size(root), i = 0;
-    const char *id;
-    json_t *value;
-    if (n == 0)
-        return fail(err, BAD_INPUT, "%s: holds no question", path);
-    if (own->questions)
-        return fail(err, BAD_INPUT,
-                    "%s: the official questions were given already, as --questions; expected choices", path);
-    own->questions = text_pool_zero(data->pool, n, sizeof *own->questions);
-    own->ids = memory_alloc(n, sizeof *own->ids);
-    if (!own->questions || !own->ids)
-        return memory_failed(err, "questions", n * sizeof *own->questions);
-    json_object_foreach(root, id, value)
-    {
-        char place[PLACE_SIZE], shown[PRINTABLE_SIZE];
-        snprintf(place, sizeof place, "%.200s: \"%s\"", path, printable(shown, id));
-        TRY(question_read(&own->questions[i], data->pool, id, value, place, err));
-        own->ids[i] = (struct id_entry){own->questions[i].id, (int)i};
-        i++;
+    if (own->n == own->capacity) {
+        int capacity = own->n > 0 ? 2 * own->n : 1024;
+        struct question *grown = memory_grow(own->questions, (size_t)capacity, sizeof *grown);
+        if (!grown)
+            return memory_failed(err, "questions", (size_t)capacity * sizeof *grown);
+        own->questions = grown;
+        own->capacity = capacity;
     }
-    own->n = (int)n;
-    ids_sort(own->ids, own->n);
-    return text_pool_check(data->pool, err);
+    return question_read(&own->questions[own->n++], data->pool, id, value, place, err);
 }
 
-static enum status choices_read(struct dataset *data, json_t *root, const char *path, struct error *err)
+static enum status choice_add(struct dataset *data, const char *id, const json_t *value, const char *place,
+                              struct error *err)
 {
-    struct gqa *own = data->own;
-    const char *id;
-    json_t *value;
-    json_object_foreach(root, id, value)
-    {
-        char place[PLACE_SIZE], shown[PRINTABLE_SIZE];
-        snprintf(place, sizeof place, "%.200s: \"%s\"", path, printable(shown, id));
-        if (!json_is_object(value))
-            return fail(err, BAD_INPUT, "%s: expected an object with \"valid\" and \"plausible\"", place);
-        struct question *question = find(own, id);
-        if (!question)
-            continue;
-        TRY(texts_read(&question->valid, &question->n_valid, data->pool, value, "valid", NULL, place, err));
-        TRY(texts_read(&question->plausible, &question->n_plausible, data->pool, value, "plausible", NULL,
-                       place, err));
-    }
-    own->has_choices = true;
-    return text_pool_check(data->pool, err);
+    struct question *question = find(data->own, id);
+    if (!question)
+        return OK;
+    TRY(texts_read(&question->valid, &question->n_valid, data->pool, value, "valid", NULL, place, err));
+    return texts_read(&question->plausible, &question->n_plausible, data->pool, value, "plausible", NULL,
+                      place, err);
+}
+
+static enum status ids_of_questions(struct gqa *own, struct error *err)
+{
+    own->ids = memory_alloc((size_t)own->n, sizeof *own->ids);
+    if (!own->ids)
+        return memory_failed(err, "ids", (size_t)own->n * sizeof *own->ids);
+    for (int i = 0; i < own->n; i++)
+        own->ids[i] = (struct id_entry){own->questions[i].id, i};
+    ids_sort(own->ids, own->n);
+    return OK;
 }
 
 /* Samples from the official questions alone: LLaVA's text, pictures as the dataset publishes them. */
@@ -258,32 +245,67 @@ static enum status join(struct dataset *data, const char *path, struct error *er
     return OK;
 }
 
-/* What a document keyed by question id holds: official questions have an answer each. */
-static bool is_official(const json_t *root)
+/* A document keyed by question id: the official questions, which have an answer each, or the choices. */
+struct annotations {
+    struct elements elements;
+    json_t *entry; /* read already: the first one tells which of the two it is */
+    bool official;
+};
+
+static void annotations_close(struct annotations *annotations)
 {
-    return json_object_get(json_object_iter_value(json_object_iter((json_t *)root)), "answer") != NULL;
+    json_decref(annotations->entry);
+    elements_close(&annotations->elements);
 }
 
-static enum status entries_read(struct dataset *data, json_t *root, const char *path, struct error *err)
-{
-    if (is_official(root))
-        return official_read(data, root, path, err);
-    if (json_object_get(json_object_iter_value(json_object_iter(root)), "valid"))
-        return choices_read(data, root, path, err);
-    return fail(err, BAD_INPUT,
-                "%s: expected GQA's official questions or choices, an object keyed by question id, found "
-                "another document",
-                path);
-}
-
-/* One JSON document: the official questions or the choices. */
-static enum status annotations_read(struct dataset *data, const char *path, struct sha256 *sha,
+/* After an error there is nothing to close. */
+static enum status annotations_open(struct annotations *out, const char *path, struct sha256 *sha,
                                     struct error *err)
 {
-    json_t *root;
-    TRY(document_read(&root, path, sha, err));
-    enum status status = entries_read(data, root, path, err);
-    json_decref(root);
+    static const char what[] = "GQA's official questions or choices";
+    TRY(elements_open(&out->elements, path, what, NULL, sha, err));
+    enum status status = elements_next(&out->entry, &out->elements, err);
+    out->official = json_object_get(out->entry, "answer") != NULL;
+    if (status == OK && !out->official && !json_object_get(out->entry, "valid"))
+        status = fail(err, BAD_INPUT,
+                      "%s: expected %s, an object keyed by question id, found another document", path, what);
+    if (status != OK)
+        annotations_close(out);
+    return status;
+}
+
+static enum status annotations_read(struct dataset *data, struct annotations *annotations, struct error *err)
+{
+    struct gqa *own = data->own;
+    struct elements *elements = &annotations->elements;
+    enum status status = OK;
+    if (annotations->official && own->questions)
+        return fail(err, BAD_INPUT,
+                    "%s: the official questions were given already, as --questions; expected choices",
+                    elements->path);
+    while (status == OK && annotations->entry) {
+        status = (annotations->official ? question_add : choice_add)(data, elements->name, annotations->entry,
+                                                                     elements->place, err);
+        json_decref(annotations->entry);
+        annotations->entry = NULL;
+        if (status == OK)
+            status = elements_next(&annotations->entry, elements, err);
+    }
+    TRY(status);
+    if (annotations->official)
+        TRY(ids_of_questions(own, err));
+    else
+        own->has_choices = true;
+    return text_pool_check(data->pool, err);
+}
+
+static enum status annotations_read_file(struct dataset *data, const char *path, struct sha256 *sha,
+                                         struct error *err)
+{
+    struct annotations annotations;
+    TRY(annotations_open(&annotations, path, sha, err));
+    enum status status = annotations_read(data, &annotations, err);
+    annotations_close(&annotations);
     return status;
 }
 
@@ -297,33 +319,33 @@ static enum status annotated(struct dataset *data, const struct benchmark_paths 
     static const char *const choices_names[] = {"data/testdev_balanced_choices.json",
                                                 "data/eval/testdev_balanced_choices.json",
                                                 "testdev_balanced_choices.json", NULL};
-    json_t *given = NULL;
+    struct annotations given = {0};
     enum status status = OK;
-    if (paths->annotations)
-        TRY(document_read(&given, paths->annotations, sha, err));
-    bool given_official = given && is_official(given);
-    if (given_official) {
-        TRY_GOTO(status, entries_read(data, given, paths->annotations, err));
+    bool is_given = paths->annotations != NULL;
+    if (is_given)
+        TRY(annotations_open(&given, paths->annotations, sha, err));
+    if (given.official) {
+        TRY_GOTO(status, annotations_read(data, &given, err));
     } else if (!have_official) { /* the order matters: choices belong to questions */
         const char *path = file_locate(data, NULL, paths->root, official_names);
         if (path)
-            TRY_GOTO(status, annotations_read(data, path, sha, err));
+            TRY_GOTO(status, annotations_read_file(data, path, sha, err));
     }
-    if (!own->questions && given)
+    if (!own->questions && is_given)
         TRY_GOTO(status,
                  fail(err, BAD_INPUT,
                       "%s: has no golds to go with: give the official questions as --questions, or as "
                       "annotations",
                       paths->annotations));
-    if (given && !given_official) {
-        TRY_GOTO(status, entries_read(data, given, paths->annotations, err));
+    if (is_given && !given.official) {
+        TRY_GOTO(status, annotations_read(data, &given, err));
     } else if (own->questions) {
         const char *choices = file_locate(data, NULL, paths->root, choices_names);
         if (choices)
-            TRY_GOTO(status, annotations_read(data, choices, sha, err));
+            TRY_GOTO(status, annotations_read_file(data, choices, sha, err));
     }
 exit:
-    json_decref(given);
+    annotations_close(&given);
     return status;
 }
 
@@ -349,7 +371,7 @@ static enum status gqa_read(struct dataset *out, const struct benchmark_paths *p
     bool lines = strstr(head, "\"question_id\"") != NULL;
     free(head);
     if (!lines) {
-        TRY(annotations_read(out, questions, &sha, err));
+        TRY(annotations_read_file(out, questions, &sha, err));
         if (!own->questions)
             return fail(err, BAD_INPUT, "%s: expected questions, found choices", questions);
     }
@@ -370,8 +392,10 @@ static enum status gqa_read(struct dataset *out, const struct benchmark_paths *p
 static void gqa_close(struct dataset *dataset)
 {
     struct gqa *own = dataset->own;
-    if (own)
+    if (own) {
         free(own->ids);
+        free(own->questions);
+    }
 }
 
 /* ---- what an answer says --------------------------------------------------------------------------------

@@ -532,7 +532,7 @@ const struct benchmark benchmark_mmbench = {
 const struct benchmark benchmark_mmbench_cn = {
     .name = "mmbench-cn",
     .title = "MMBench-CN",
-    .folders = {"mmbench_cn"},
+    .folders = {"mmbench_cn", "mmbench"}, /* LLaVA's script reads the one, its docs name the other */
     .published =
         "https://download.openmmlab.com/mmclassification/datasets/mmbench/mmbench_dev_cn_20231003.tsv",
     MMBENCH,

@@ -247,6 +247,11 @@ static void folders_of(const char *out[4], const struct dataset *dataset)
     out[n] = NULL;
 }
 
+/* Where the tree of evaluation data lies below the folder that is given: it is that folder, or the folder is
+ * LLaVA's playground/data, its playground, or the repository itself. */
+static const char *const trees[] = {"", "/eval", "/data/eval", "/playground/data/eval"};
+enum { N_TREES = sizeof trees / sizeof *trees };
+
 const char *file_locate(const struct dataset *dataset, const char *given, const char *root,
                         const char *const *names)
 {
@@ -254,27 +259,47 @@ const char *file_locate(const struct dataset *dataset, const char *given, const 
     if (given || !root)
         return given;
     folders_of(folders, dataset);
-    for (int f = 0; folders[f]; f++)
-        for (int i = 0; names[i]; i++) {
-            const char *path = text_pool_format(dataset->pool, "%s/%s/%s", root, folders[f], names[i]);
-            if (path_exists(path))
-                return path;
-        }
+    for (int t = 0; t < N_TREES; t++)
+        for (int f = 0; folders[f]; f++)
+            for (int i = 0; names[i]; i++) {
+                const char *path =
+                    text_pool_format(dataset->pool, "%s%s/%s/%s", root, trees[t], folders[f], names[i]);
+                if (path_exists(path))
+                    return path;
+            }
     return NULL;
 }
 
-enum status file_missing(const struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
+const char *dataset_places(const struct dataset *dataset, const char *root)
+{
+    const char *folders[4], *places = "", *tree = root;
+    if (!root)
+        return "(no data folder)";
+    for (int t = 1; t < N_TREES; t++) { /* the tree there is, not each that might be */
+        const char *path = text_pool_format(dataset->pool, "%s%s", root, trees[t]);
+        tree = path_exists(path) ? path : tree;
+    }
+    folders_of(folders, dataset);
+    for (int f = 0; folders[f]; f++)
+        places = text_pool_format(dataset->pool, "%s%s%s/%s", places, f ? " or " : "", tree, folders[f]);
+    return places ? places : root;
+}
+
+enum status file_missing(struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
                          const char *option, struct error *err)
 {
-    const char *folders[4];
-    folders_of(folders, dataset);
+    const char *places = dataset_places(dataset, paths->root);
+    dataset->is_missing = true;
     if (dataset->is_twin)
-        return fail(err, BAD_INPUT, "%s: %s is not under %s/%s: give %s, or make it: winnow world --suite %s",
-                    dataset->name, name, paths->root ? paths->root : "(no data folder)", folders[0], option,
-                    dataset->name);
-    return fail(err, BAD_INPUT, "%s: %s is not under %s/%s: give %s; published at %s", dataset->name, name,
-                paths->root ? paths->root : "(no data folder)", folders[0], option,
-                dataset->benchmark->published);
+        return fail(err, BAD_INPUT, "%s: %s is not under %s: give %s, or make it: winnow world --suite %s",
+                    dataset->name, name, places, option, dataset->name);
+    if (!paths->root)
+        return fail(err, BAD_INPUT,
+                    "%s: no place is given to look for %s: give %s, or a sweep --data DIR; published at %s",
+                    dataset->name, name, option, dataset->benchmark->published);
+    return fail(err, BAD_INPUT,
+                "%s: %s is not under %s: put it there or give %s (%s: in a sweep file); published at %s",
+                dataset->name, name, places, option, option + 2, dataset->benchmark->published);
 }
 
 static int entry_order(const void *a, const void *b)

@@ -58,13 +58,14 @@ enum status questions_read(struct dataset *out, const char *path, const char *im
 enum status sample_image(struct sample *sample, struct text_pool *pool, const char *image_dir,
                          const char *name, const char *place, struct error *err);
 
-/* The given path, else the first of root/FOLDER/names[…] (NULL-terminated) that exists, else NULL; owned by
- * the pool. FOLDER: the benchmark's own, or the twin's name. */
+/* The given path, else the first of TREE/FOLDER/names[…] (NULL-terminated) that exists, else NULL; owned by
+ * the pool. TREE: root, or LLaVA's playground/data/eval where root is a folder above that. FOLDER: the
+ * benchmark's own, or the twin's name. */
 const char *file_locate(const struct dataset *dataset, const char *given, const char *root,
                         const char *const *names);
 /* The error for a file that file_locate did not find: what it is called, where it was looked for, the option
- * that names it ("--questions"), where it is published. */
-enum status file_missing(const struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
+ * that names it ("--questions"), where it is published. Sets is_missing. */
+enum status file_missing(struct dataset *dataset, const struct benchmark_paths *paths, const char *name,
                          const char *option, struct error *err);
 
 /* Writes a document for a scorer and lets go of it. */

@@ -8,9 +8,6 @@
  *                                                   "answer_type", "answers": [{"answer", …} × 10], …}]}
  *   vqav2/test2015/, vqav2/val2014/                 pictures, COCO_test2015_000000262144.jpg
  *
- * The official documents hold up to 18 million JSON values, far more than a tree of them should; their long
- * list is read element by element, and only one of them is a tree at a time.
- *
  * VQAEval: newlines and tabs become spaces, both ends are stripped; if the golds of a question are not all
  * equal then, they and the answer are normalised, else neither is: a raw "Yes." to ten times "yes" scores 0.
  * LLaVA therefore sends answers to the server through EvalAI's normaliser first. Protocols: official = that
@@ -29,14 +26,15 @@
 #include <string.h>
 
 #include "core/json.h"
-#include "core/limits.h"
 #include "core/memory.h"
+#include "datasets/elements.h"
 #include "datasets/rows.h"
 #include "datasets/vqa_normalise.h"
 
 static const char suffix[] = "\nAnswer the question using a single word or phrase.";
 static const char dev_name[] = "llava_vqav2_mscoco_test-dev2015.jsonl";
 static const char all_name[] = "llava_vqav2_mscoco_test2015.jsonl";
+static const char whole[] = "VQAv2's file"; /* a download of which may have broken off */
 
 /* Golds as VQAEval compares them. */
 struct annotation {
@@ -47,142 +45,6 @@ struct annotation {
 struct vqav2 {
     const char *all_questions; /* test2015's file beside test-dev's: the server wants all of it; else NULL */
 };
-
-/* ---- a long list in a document --------------------------------------------------------------------------
- */
-
-/* A document {…, KEY: [{…}, {…}, …], …}, the list's elements handed out one by one. */
-struct elements {
-    char *bytes;
-    size_t at, end; /* inside the list's brackets */
-    const char *path, *key;
-    int index;        /* of the element handed out last */
-    json_t *document; /* the rest of it, KEY an empty list */
-    char place[PLACE_SIZE];
-};
-
-static size_t skip_blanks(const char *bytes, size_t at)
-{
-    return at + strspn(bytes + at, " \t\r\n");
-}
-
-/* Just behind the JSON value that starts at `at`; judges nothing but strings and brackets. n where it is cut.
- */
-static size_t value_end(const char *bytes, size_t at, size_t n)
-{
-    int depth = 0;
-    for (; at < n; at++) {
-        char c = bytes[at];
-        if (c == '"') {
-            for (at++; at < n && bytes[at] != '"'; at++)
-                at += bytes[at] == '\\';
-            if (depth == 0)
-                return at < n ? at + 1 : n;
-        } else if (c == '[' || c == '{') {
-            depth++;
-        } else if (c == ']' || c == '}') {
-            if (depth == 0)
-                return at; /* the end of what a bare number or word stands in */
-            if (--depth == 0)
-                return at + 1;
-        } else if (c == ',' && depth == 0) {
-            return at;
-        }
-    }
-    return n;
-}
-
-/* The list of member `key`: from behind its bracket to before the closing one; false: there is none. */
-static bool list_find(size_t *from, size_t *to, const char *bytes, size_t n, const char *key)
-{
-    size_t at = skip_blanks(bytes, 0), n_key = strlen(key);
-    if (bytes[at++] != '{')
-        return false;
-    while (at < n) {
-        size_t name = skip_blanks(bytes, at), after = value_end(bytes, name, n);
-        bool wanted =
-            bytes[name] == '"' && after == name + n_key + 2 && !memcmp(bytes + name + 1, key, n_key);
-        size_t colon = skip_blanks(bytes, after);
-        if (colon >= n || bytes[colon] != ':')
-            return false;
-        size_t value = skip_blanks(bytes, colon + 1), end = value_end(bytes, value, n);
-        if (wanted && bytes[value] == '[' && end > value + 1 && bytes[end - 1] == ']') {
-            *from = value + 1;
-            *to = end - 1;
-            return true;
-        }
-        at = skip_blanks(bytes, end);
-        if (bytes[at++] != ',')
-            return false;
-    }
-    return false;
-}
-
-static void elements_close(struct elements *elements)
-{
-    free(elements->bytes);
-    json_decref(elements->document);
-}
-
-/* key and path must outlive the elements. After an error there is nothing to close. */
-static enum status elements_open(struct elements *out, const char *path, const char *key, struct sha256 *sha,
-                                 struct error *err)
-{
-    *out = (struct elements){.path = path, .key = key, .index = -1};
-    size_t n, from = 0, to = 0; /* gcc cannot see that fail() never returns OK */
-    TRY(file_read(&out->bytes, &n, path, LIMIT_JSON_BYTES, err));
-    sha256_update(sha, out->bytes, n);
-    if (n >= 3 && memcmp(out->bytes, "\xef\xbb\xbf", 3) == 0)
-        memcpy(out->bytes, "   ", 3);
-    enum status status = OK;
-    char *rest = NULL;
-    if (!list_find(&from, &to, out->bytes, n, key))
-        TRY_GOTO(status,
-                 fail(err, BAD_INPUT,
-                      "%s: expected an object with a list \"%s\", found none; is it a whole download of "
-                      "VQAv2's file?",
-                      path, key));
-    /* What stands around the list is judged as a document of its own. */
-    size_t n_rest = n - (to - from);
-    rest = memory_alloc(n_rest + 1, 1);
-    if (!rest)
-        TRY_GOTO(status, memory_failed(err, "a document", n_rest));
-    memcpy(rest, out->bytes, from);
-    memcpy(rest + from, out->bytes + to, n - to);
-    TRY_GOTO(status, json_parse(&out->document, rest, n_rest, path, err));
-    out->at = from;
-    out->end = to;
-exit:
-    free(rest);
-    if (status != OK)
-        elements_close(out);
-    return status;
-}
-
-/* *element is NULL after the last one; else the caller's to json_decref. */
-static enum status elements_next(json_t **element, struct elements *elements, struct error *err)
-{
-    const char *bytes = elements->bytes;
-    size_t at = skip_blanks(bytes, elements->at);
-    *element = NULL;
-    elements->index++;
-    snprintf(elements->place, sizeof elements->place, "%.*s: \"%s\": entry %d", PLACE_SIZE - 60,
-             elements->path, elements->key, elements->index);
-    if (at >= elements->end && elements->index == 0)
-        return OK;
-    if (elements->index > 0) {
-        if (at >= elements->end)
-            return OK;
-        if (bytes[at] != ',')
-            return fail(err, BAD_INPUT, "%s: expected a comma before it", elements->place);
-        at = skip_blanks(bytes, at + 1);
-    }
-    if (at >= elements->end || bytes[at] != '{')
-        return fail(err, BAD_INPUT, "%s: expected an object", elements->place);
-    size_t end = value_end(bytes, at, elements->end);
-    elements->at = end;
-    return json_parse(element, bytes + at, end - at, elements->place, err);
-}
 
 /* ---- reading --------------------------------------------------------------------------------------------
  */
@@ -233,7 +95,7 @@ static enum status official_questions(struct dataset *data, const struct benchma
     const char *subtype;
     char shown[PRINTABLE_SIZE];
     json_t *row;
-    TRY(elements_open(&elements, path, "questions", sha, err));
+    TRY(elements_open(&elements, path, whole, "questions", sha, err));
     enum status status;
     TRY_GOTO(status, row_text(&subtype, data->pool, elements.document, "data_subtype", path, err));
     subtype = folder_of(subtype);
@@ -309,7 +171,7 @@ static enum status annotations_read(struct dataset *data, const char *path, bool
     struct id_entry *ids;
     json_t *row;
     TRY(ids_of_samples(&ids, data, true, questions, err));
-    enum status status = elements_open(&elements, path, "annotations", sha, err);
+    enum status status = elements_open(&elements, path, whole, "annotations", sha, err);
     if (status == OK) {
         while ((status = elements_next(&row, &elements, err)) == OK && row) {
             status = annotation_join(data, ids, row, elements.place, err);

@@ -3,6 +3,7 @@
 #   <!-- params METHOD -->   winnow list params METHOD --markdown
 #   <!-- schedules -->       winnow list schedules --markdown
 #   <!-- benchmarks -->      winnow list benchmarks --markdown
+#   <!-- grids -->           winnow list grids --markdown
 #   <!-- file PATH -->       the file, as a block of code
 #   <!-- end -->
 #
@@ -18,7 +19,7 @@ function stop(why) {
     stopped = 1
     exit 1
 }
-/^<!-- (params [^ ]+|schedules|benchmarks|file [^ ]+) -->$/ {
+/^<!-- (params [^ ]+|schedules|benchmarks|grids|file [^ ]+) -->$/ {
     if (inside)
         stop("a marker before the <!-- end --> of the one in line " inside)
     print

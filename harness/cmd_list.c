@@ -1,11 +1,11 @@
 /* `winnow list`: methods, their parameters, benchmarks, families, devices, schedules, grids, printed from the
  * code's tables: for people, as JSON, and (params, schedules) as the Markdown that docs/methods.md holds.
  */
-#include <dirent.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "builtin.h"
 #include "command.h"
 #include "datasets/benchmark.h"
 #include "param_table.h"
@@ -315,37 +315,51 @@ static int list_devices(enum format format)
     return OK;
 }
 
-static int compare_text(const void *a, const void *b)
+static json_t *grid_json(const char *name, const struct builtin *grid)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return json_pack("{ss ss si so ss ss}", "name", name, "title", grid->title, "cells", grid->n_cells,
+                     "samples", grid->n_samples < 0 ? json_null() : json_integer(grid->n_samples),
+                     "benchmarks", grid->benchmarks, "without_data", grid->without_data);
+}
+
+static void print_grid(const char *name, const struct builtin *grid)
+{
+    char samples[24] = "all";
+    if (grid->n_samples >= 0)
+        snprintf(samples, sizeof samples, "%lld", grid->n_samples);
+    printf("%-10s %6d %8s  %s\n", name, grid->n_cells, samples, grid->title);
+    printf("%-10s %6s %8s  on %s\n", "", "", "", grid->benchmarks);
 }
 
 static int list_grids(enum format format)
 {
-    DIR *dir = opendir(home_path("harness/grids"));
-    char *names[64];
-    int n = 0;
-    for (struct dirent *entry; dir && (entry = readdir(dir)) && n < 64;) {
-        char *dot = strrchr(entry->d_name, '.');
-        if (dot && strcmp(dot, ".yaml") == 0) {
-            *dot = 0;
-            names[n++] = strdup(entry->d_name);
-        }
-    }
-    if (dir)
-        closedir(dir);
-    qsort(names, (size_t)n, sizeof *names, compare_text);
+    char names[BUILTIN_MAX][BUILTIN_NAME];
+    int n = builtin_names(names);
     json_t *list = json_array();
-    for (int i = 0; i < n; i++) {
+    struct error err = {0};
+    if (format == FORMAT_TEXT)
+        printf("%-10s %6s %8s\n", "grid", "cells", "samples");
+    if (format == FORMAT_MARKDOWN)
+        puts("| grid | cells | asks | what for |\n|---|--:|---|---|");
+    for (int i = 0; i < n && err.status == OK; i++) {
+        struct builtin grid;
+        if (builtin_describe(&grid, names[i], &err) != OK)
+            continue;
         if (format == FORMAT_JSON)
-            json_array_append_new(list, json_string(names[i]));
+            json_array_append_new(list, grid_json(names[i], &grid));
+        else if (format == FORMAT_MARKDOWN)
+            printf("| `%s` | %d | %s | %s |\n", names[i], grid.n_cells, grid.benchmarks, grid.title);
         else
-            puts(names[i]);
-        free(names[i]);
+            print_grid(names[i], &grid);
     }
-    if (format == FORMAT_JSON)
+    if (err.status == OK && format == FORMAT_JSON)
         return json_print(json_pack("{so}", "grids", list));
     json_decref(list);
+    if (err.status != OK)
+        return command_fail(&err);
+    if (format == FORMAT_TEXT)
+        puts("samples: of all cells, of the generated twins that stand in without --data DIR; all: whole "
+             "twins");
     return OK;
 }
 
@@ -361,7 +375,7 @@ int cmd_list(int argc, char **argv)
         bool markdown;
     } lists[] = {{"methods", list_methods, false},    {"benchmarks", list_benchmarks, true},
                  {"families", list_families, false},  {"devices", list_devices, false},
-                 {"schedules", list_schedules, true}, {"grids", list_grids, false}};
+                 {"schedules", list_schedules, true}, {"grids", list_grids, true}};
     enum format format = FORMAT_TEXT;
     for (int o; (o = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
         if (o == 'h')
@@ -383,8 +397,8 @@ int cmd_list(int argc, char **argv)
         if (strcmp(what, lists[i].name) != 0)
             continue;
         if (format == FORMAT_MARKDOWN && !lists[i].markdown)
-            return command_usage("list", "--markdown goes with params, benchmarks and schedules, not with %s",
-                                 what);
+            return command_usage(
+                "list", "--markdown goes with params, benchmarks, schedules and grids, not with %s", what);
         return lists[i].list(format);
     }
     return command_usage(

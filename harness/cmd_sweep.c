@@ -16,7 +16,10 @@ enum {
     OPTION_SET,
     OPTION_LIMIT,
     OPTION_WORKERS,
-    OPTION_SHARD
+    OPTION_SHARD,
+    OPTION_NO_SHARE,
+    OPTION_MEMORY,
+    OPTION_TIMEOUT
 };
 enum { SETS_MAX = 256, LIMIT_MAX = 100000000, WORKERS_MAX = 1024, SHARDS_MAX = 100000 };
 
@@ -64,6 +67,13 @@ static enum status own_option(struct sweep_options *options, const char **sets, 
         return OK;
     case OPTION_SHARD:
         return parse_shard(options, argument, err);
+    case OPTION_NO_SHARE:
+        options->no_share = true;
+        return OK;
+    case OPTION_MEMORY:
+        return parse_bytes(&options->memory_bytes, argument, "--memory", err);
+    case OPTION_TIMEOUT:
+        return parse_real(&options->timeout_s, argument, 1e-3, 1e6, "--timeout-per-sample", err);
     default:
         return fail(err, BAD_INPUT, "an option is not handled");
     }
@@ -79,6 +89,9 @@ int cmd_sweep(int argc, char **argv)
                                             {"limit", required_argument, NULL, OPTION_LIMIT},
                                             {"workers", required_argument, NULL, OPTION_WORKERS},
                                             {"shard", required_argument, NULL, OPTION_SHARD},
+                                            {"no-share", no_argument, NULL, OPTION_NO_SHARE},
+                                            {"memory", required_argument, NULL, OPTION_MEMORY},
+                                            {"timeout-per-sample", required_argument, NULL, OPTION_TIMEOUT},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     const char *sets[SETS_MAX];

@@ -33,13 +33,13 @@ static const struct command commands[] = {
      "cut.\n" COMMON_USAGE},
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
-     "             [--shard I/N] [--workers N] [--json]\n"
-     "Interrupted, the same command goes on where it stopped; from another terminal: winnow status. Shards "
-     "are\n"
-     "brought together by winnow merge. --json prints events, a JSON object a line: start, phase, progress "
-     "(each\n"
-     "second), sample_failed, cell_done, and end with the figures of every cell; with --plan one "
-     "document.\n"},
+     "             [--shard I/N] [--workers N] [--no-share] [--memory SIZE] [--timeout-per-sample S] "
+     "[--json]\n"
+     "Cells share the work they have in common, in SIZE bytes (default: a quarter of the machine's memory);\n"
+     "--no-share runs each alone. Answers and figures are the same. Interrupted, the same command goes on\n"
+     "where it stopped; from another terminal: winnow status. Shards are brought together by winnow merge.\n"
+     "--json prints events, a JSON object a line: start, phase, progress (each second), sample_failed,\n"
+     "cell_done, and end with the figures of every cell; with --plan one document.\n"},
     {"report", cmd_report, "tables, plots and pictures from a store",
      "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"
      "Tables: main, controls, tradeoff, table1, table4, fig5, fig6, sensitivity.\n"},

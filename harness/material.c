@@ -128,6 +128,29 @@ static bool is_control_used(const struct run *run, enum control control)
     return false;
 }
 
+/* What is missing becomes the reason why none of its cells can run. */
+static enum status give_reason(struct material *material, struct error *err)
+{
+    material->reason = memory_text(err->text);
+    return material->reason ? OK : memory_failed(err, "a reason", sizeof err->text);
+}
+
+static enum status pictures_missing(struct material *material, int n, const char *root, struct error *err)
+{
+    const struct dataset *data = &material->data;
+    const struct sample *sample = NULL;
+    for (int i = 0; i < material->n_rows && sample == NULL; i++)
+        if (sample_file(&data->samples[material->rows[i]]))
+            sample = &data->samples[material->rows[i]];
+    /* Where the folder of pictures was not found either, their name is all there is. */
+    bool is_bare = sample && sample->image_name && strcmp(sample_file(sample), sample->image_name) == 0;
+    fail(err, BAD_INPUT,
+         "%s: none of the %d pictures it is asked about is there; looked for %s%s%s; published at %s",
+         data->name, n, sample ? sample_file(sample) : "?", is_bare ? " in its folder of pictures in " : "",
+         is_bare ? dataset_places(data, root) : "", data->benchmark->published);
+    return give_reason(material, err);
+}
+
 enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
                           struct error *err)
 {
@@ -137,9 +160,10 @@ enum status material_open(struct material *material, struct run *run, const stru
     TRY(find_root(&root, material, run, entry, err));
     struct benchmark_paths paths = {root, entry->questions, entry->annotations, entry->images};
     enum status status = benchmark_read(&material->data, entry->name, &paths, err);
-    if (status != OK && options->plan) {
-        fprintf(options->json ? stderr : stdout, "missing: %s\n", err->text);
-        return OK;
+    if (status != OK && material->data.is_missing) {
+        material->data =
+            (struct dataset){.benchmark = benchmark_find(entry->name, NULL), .name = entry->name};
+        return give_reason(material, err);
     }
     TRY(status);
     material->open = true;
@@ -161,12 +185,18 @@ enum status material_open(struct material *material, struct run *run, const stru
         n_images += file != NULL;
         material->n_images_missing += file && !file_exists(file);
     }
-    if (n_images > 0 && material->n_images_missing == n_images && !options->plan) {
-        const char *image = material->data.samples[material->rows[0]].image;
-        return fail(err, BAD_INPUT, "%s: none of its %d pictures is there (the first: %s); published at %s",
-                    entry->name, n_images, image ? image : "?", material->data.benchmark->published);
-    }
-    return OK;
+    return n_images > 0 && material->n_images_missing == n_images
+               ? pictures_missing(material, n_images, root, err)
+               : OK;
+}
+
+bool reason_is_new(const struct run *run, int benchmark)
+{
+    const char *reason = run->materials[benchmark].reason;
+    for (int i = 0; i < benchmark && reason; i++)
+        if (run->materials[i].reason && strcmp(run->materials[i].reason, reason) == 0)
+            return false;
+    return reason != NULL;
 }
 
 void material_close(struct material *material)
@@ -176,6 +206,7 @@ void material_close(struct material *material)
     if (material->scratch)
         folder_remove(material->scratch);
     free(material->scratch);
+    free(material->reason);
     free(material->rows);
     free(material->mismatched);
 }

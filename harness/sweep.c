@@ -7,13 +7,13 @@
  */
 #include "harness/sweep.h"
 
-#include <dirent.h> /* the grids there are */
 #include <stdio.h>  /* snprintf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "harness/builtin.h"
 #include "harness/command.h"
 #include "harness/machine.h"
 #include "harness/latency.h"
@@ -44,17 +44,10 @@ static size_t folder_length(const char *path)
 
 static enum status no_such_grid(const char *name, struct error *err)
 {
-    char list[512] = "";
-    DIR *folder = opendir(home_path("harness/grids"));
-    const struct dirent *entry;
-    while (folder && (entry = readdir(folder))) {
-        size_t n = strlen(entry->d_name), used = strlen(list);
-        if (n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0)
-            snprintf(list + used, sizeof list - used, "%s%.*s", used ? ", " : "", (int)(n - 5),
-                     entry->d_name);
-    }
-    if (folder)
-        closedir(folder);
+    char list[512] = "", names[BUILTIN_MAX][BUILTIN_NAME];
+    int n = builtin_names(names);
+    for (int i = 0; i < n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
     return fail(err, BAD_INPUT,
                 "%.200s: there is neither such a file nor a built-in grid of that name; there are: %s", name,
                 list);
@@ -64,12 +57,8 @@ static enum status find_file(char **out, const char *file, struct error *err)
 {
     if (file_exists(file))
         return make_path(out, err, "%s", file);
-    if (strchr(file, '/') == NULL) {
-        char name[300];
-        snprintf(name, sizeof name, "harness/grids/%.200s.yaml", file);
-        if (file_exists(home_path(name)))
-            return make_path(out, err, "%s", home_path(name));
-    }
+    if (strchr(file, '/') == NULL && file_exists(builtin_path(file)))
+        return make_path(out, err, "%s", builtin_path(file));
     return no_such_grid(file, err);
 }
 
@@ -125,7 +114,7 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
     struct plan plan;
     struct error why;
     TRY(typical_input(&input, run, cell, err));
-    const char *reason = cell->arm->reason;
+    const char *reason = material->reason ? material->reason : cell->arm->reason;
     if (reason == NULL && cell->arm->control == CONTROL_MISMATCHED && material->one_picture)
         reason = "control mismatched needs at least two distinct pictures, there is one";
     if (reason == NULL && cell->arm->replay == NULL &&
@@ -133,10 +122,10 @@ static enum status resolve_cell(struct run *run, struct cell *cell, struct error
         reason = why.text;
     if (reason && (cell->reason = memory_text(reason)) == NULL)
         return memory_failed(err, "a reason", strlen(reason));
-    if (!material->open) /* only when planning */
-        return OK;
     const struct key_parts parts = {.weights_sha = run->weights_sha,
-                                    .files_sha = material->data.files_sha256,
+                                    /* what is missing has no bytes to hash */
+                                    .files_sha =
+                                        material->open ? material->data.files_sha256 : material->entry->name,
                                     .template = material->entry->template,
                                     .image_mode = image_mode_names[material->entry->image_mode],
                                     .max_new_tokens = material->max_new_tokens,
@@ -168,6 +157,24 @@ static bool is_cell_known(struct run *run, int index, int64_t id)
     return false;
 }
 
+/* Cells that were stored while the files of a benchmark were missing are of no files; once these are there,
+ * the reason holds no longer. */
+static enum status forget_missing(struct run *run, const struct material *material, struct error *err)
+{
+    sqlite3_stmt *s;
+    if (!material->open)
+        return OK;
+    TRY(store_begin(run->store, err));
+    TRY(store_prepare(&s, run->store,
+                      "DELETE FROM cell WHERE source IN"
+                      " (SELECT id FROM source WHERE benchmark = ? AND files_sha = '')",
+                      err));
+    sqlite3_bind_text(s, 1, material->entry->name, -1, SQLITE_STATIC);
+    enum status status = store_step(run->store, s, err);
+    sqlite3_finalize(s);
+    return status;
+}
+
 static enum status store_cells(struct run *run, struct error *err)
 {
     for (int i = 0; i < run->grid.n_cells; i++) {
@@ -176,8 +183,10 @@ static enum status store_cells(struct run *run, struct error *err)
             continue;
         struct material *material = &run->materials[cell->benchmark];
         const struct arm *arm = cell->arm;
-        if (material->source == 0)
+        if (material->source == 0) {
+            TRY(forget_missing(run, material, err));
             TRY(store_source(&material->source, run->store, &material->data, material->entry->name, err));
+        }
         const struct store_cell row = {.key = cell->key,
                                        .canonical = cell->canonical,
                                        .source = material->source,
@@ -290,18 +299,43 @@ static bool is_benchmark_used(const struct run *run, int benchmark)
     return false;
 }
 
+static bool is_alike(const struct cell *a, const struct cell *b)
+{
+    return a->benchmark == b->benchmark && b->reason && strcmp(a->reason, b->reason) == 0;
+}
+
+/* How many cells cannot run, and why; what many of a benchmark's cells lack is said once. */
+static int list_infeasible(const struct run *run)
+{
+    int n = 0;
+    for (int b = 0; b < run->sweep.n_benchmarks; b++)
+        if (reason_is_new(run, b))
+            fprintf(stderr, "missing: %s\n", run->materials[b].reason);
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        const struct material *material = &run->materials[cell->benchmark];
+        bool is_said = material->reason != NULL;
+        int n_alike = 0;
+        n += cell->reason != NULL;
+        for (int j = 0; cell->reason && j < run->grid.n_cells && !is_said; j++) {
+            is_said = j < i && is_alike(cell, &run->grid.cells[j]);
+            n_alike += j > i && is_alike(cell, &run->grid.cells[j]);
+        }
+        if (cell->reason == NULL || is_said)
+            continue;
+        char more[40] = "";
+        if (n_alike > 0)
+            snprintf(more, sizeof more, " and %d more like it", n_alike);
+        fprintf(stderr, "infeasible: %s on %s%s: %s\n", cell->arm->label, material->entry->name, more,
+                cell->reason);
+    }
+    return n;
+}
+
 /* What did not come about, on stderr; NOT_HELD where there is such a thing. */
 static enum status list_failures(struct run *run, struct error *err)
 {
-    int n_infeasible = 0;
-    for (int i = 0; i < run->grid.n_cells; i++) {
-        const struct cell *cell = &run->grid.cells[i];
-        if (cell->reason == NULL)
-            continue;
-        n_infeasible++;
-        fprintf(stderr, "infeasible: %s on %s: %s\n", cell->arm->label,
-                run->materials[cell->benchmark].entry->name, cell->reason);
-    }
+    int n_infeasible = list_infeasible(run);
     enum { LISTED = 10 };
     int n_failed = 0;
     sqlite3_stmt *s;
@@ -355,6 +389,27 @@ static enum status summarise_cells(struct run *run, struct error *err)
     return store_tick(run->store, true, err);
 }
 
+static const char *data_folder(const struct run *run)
+{
+    return run->options->data ? run->options->data : run->sweep.data;
+}
+
+/* A mistyped folder, rather than one that lacks files. Twins need none. */
+static enum status check_data_folder(const struct run *run, struct error *err)
+{
+    const char *data = data_folder(run);
+    bool is_needed = run->options->data != NULL, is_twin;
+    for (int i = 0; i < run->sweep.n_benchmarks; i++)
+        if (benchmark_find(run->sweep.benchmarks[i].name, &is_twin) && !is_twin)
+            is_needed = is_needed || run->sweep.benchmarks[i].questions == NULL;
+    if (data == NULL || !is_needed || is_folder(data))
+        return OK;
+    return fail(err, BAD_INPUT,
+                "%s %.300s: there is no such folder; expected LLaVA's tree of evaluation data, "
+                "playground/data/eval, or a folder above it",
+                run->options->data ? "--data" : "data:", data);
+}
+
 static enum status read_file(struct run *run, struct error *err)
 {
     const struct sweep_options *options = run->options;
@@ -369,6 +424,9 @@ static enum status read_file(struct run *run, struct error *err)
         run->sweep.models = one_model;
         run->sweep.n_models = 1;
     }
+    if (data_folder(run) == NULL)
+        sweep_stand_in(&run->sweep);
+    TRY(check_data_folder(run, err));
     for (int i = 0; i < run->sweep.n_benchmarks; i++) {
         struct sweep_benchmark *entry = &run->sweep.benchmarks[i];
         if (options->image_mode != IMAGE_MODE_FROM_FILE)
@@ -390,12 +448,44 @@ static enum status read_file(struct run *run, struct error *err)
     return OK;
 }
 
-static enum status execute(struct run *run, struct error *err)
+/* A sweep of which nothing can be asked is no sweep: the error, where each missing thing is said. */
+static enum status check_any_there(const struct run *run, struct error *err)
 {
-    TRY(read_file(run, err));
-    TRY(grid_make(&run->grid, &run->sweep, run->options->seed, err));
-    TRY(make_paths(run, err));
-    machine_name(run->machine, sizeof run->machine);
+    const struct material *only = NULL;
+    int n_missing = 0;
+    for (int i = 0; i < run->sweep.n_benchmarks; i++) {
+        const struct material *material = &run->materials[i];
+        if (material->entry && material->reason == NULL)
+            return OK;
+        n_missing += reason_is_new(run, i);
+        only = material->reason ? material : only;
+    }
+    if (n_missing == 1)
+        return fail(err, BAD_INPUT, "%s", only->reason);
+    if (!run->options->plan)
+        list_infeasible(run);
+    return fail(err, BAD_INPUT,
+                "none of the %d benchmarks has its files%s%.300s; what is missing is named above", n_missing,
+                data_folder(run) ? " under " : ": no data folder is given (--data DIR)",
+                data_folder(run) ? data_folder(run) : "");
+}
+
+static void say_stand_ins(const struct run *run)
+{
+    const char *sep = "no data folder is given (--data DIR): ";
+    for (int i = 0; i < run->sweep.n_benchmarks; i++) {
+        const struct sweep_benchmark *entry = &run->sweep.benchmarks[i];
+        if (entry->stands_in_for && run->materials[i].entry) {
+            fprintf(stderr, "%s%s stands in for %s", sep, entry->name, entry->stands_in_for);
+            sep = ", ";
+        }
+    }
+    if (sep[0] == ',')
+        fputc('\n', stderr);
+}
+
+static enum status open_materials(struct run *run, struct error *err)
+{
     run->materials = memory_zero((size_t)run->sweep.n_benchmarks, sizeof *run->materials);
     if (run->materials == NULL)
         return memory_failed(err, "benchmarks", (size_t)run->sweep.n_benchmarks * sizeof *run->materials);
@@ -404,11 +494,31 @@ static enum status execute(struct run *run, struct error *err)
             TRY(material_open(&run->materials[i], run, &run->sweep.benchmarks[i], err));
             TRY(material_check_judge(&run->materials[i], err));
         }
+    if (!run->options->plan) /* which says it of each */
+        say_stand_ins(run);
+    return OK;
+}
+
+static enum status execute(struct run *run, struct error *err)
+{
+    TRY(read_file(run, err));
+    TRY(grid_make(&run->grid, &run->sweep, run->options->seed, err));
+    TRY(make_paths(run, err));
+    machine_name(run->machine, sizeof run->machine);
+    TRY(open_materials(run, err));
+    if (!run->options->plan) /* a plan is shown first */
+        TRY(check_any_there(run, err));
     enum status status = OK;
     for (int i = 0; i < run->sweep.n_models && status == OK; i++)
         status = run_model(run, i, err);
-    if (run->options->plan)
-        return status == OK ? sweep_end_plan(run, err) : status;
+    if (run->options->plan) {
+        enum status there = OK;
+        if (status == OK)
+            status = sweep_end_plan(run, err);
+        if (status == NOT_HELD)
+            there = check_any_there(run, err);
+        return there != OK ? there : status;
+    }
     if (run->store == NULL || status == INTERRUPTED)
         return status;
     if (status == OK)

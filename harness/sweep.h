@@ -33,6 +33,9 @@ struct sweep_options {
     int n_workers;       /* 0: as many as there are cores (one on a GPU) */
     int n_threads;       /* of computing: of each worker (0: 1), and of the timing pass (0: all cores) */
     bool plan, json;
+    bool no_share;       /* every cell runs alone */
+    size_t memory_bytes; /* for decoder states that cells share; 0: a quarter of the machine's */
+    double timeout_s;    /* of one sample; 0: none */
 };
 
 /* OK; NOT_HELD: it ran, but cells were infeasible or samples failed (they are listed on stderr); INTERRUPTED.

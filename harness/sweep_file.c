@@ -82,27 +82,79 @@ static enum status unknown_benchmark(const struct yaml_tree *tree, int node, con
                      list);
 }
 
-static enum status read_benchmark(struct sweep_benchmark *out, const struct sweep_benchmark *shared,
-                                  const struct yaml_tree *tree, int node, struct error *err)
+/* What an entry says about which of its questions are asked, and how; the rest of *out stays. */
+static enum status read_choice(struct sweep_benchmark *out, const struct yaml_tree *tree, int node,
+                               struct error *err)
 {
-    static const char *const keys[] = {"name",     "questions",  "annotations",    "images", "limit", "split",
-                                       "template", "image_mode", "max_new_tokens", "judge",  NULL};
-    *out = *shared;
-    out->line = yaml_line(tree, node);
+    int value = yaml_get(tree, node, "limit"), index;
+    if (value)
+        TRY(yaml_int(&out->limit, tree, value, "limit", 1, SAMPLES_MAX, err));
+    if ((value = yaml_get(tree, node, "split"))) {
+        TRY(yaml_choice(&index, tree, value, "split", split_names, err));
+        out->split = (enum split)index;
+    }
+    return read_shared(out, tree, node, err);
+}
+
+/* The name of an entry, which may be all that there is of it. */
+static enum status read_name(struct sweep_benchmark *out, const struct yaml_tree *tree, int node,
+                             const char *what, const char *const *keys, struct error *err)
+{
     int name = node;
+    out->line = yaml_line(tree, node);
     if (yaml_map_size(tree, node) >= 0) {
-        TRY(yaml_check_map(tree, node, "a benchmark", keys, err));
+        TRY(yaml_check_map(tree, node, what, keys, err));
         name = yaml_get(tree, node, "name");
         if (name == 0)
-            return yaml_fail(err, tree, node, "a benchmark: `name` is missing");
+            return yaml_fail(err, tree, node, "%s: `name` is missing", what);
     }
     TRY(yaml_text(&out->name, tree, name, "name of a benchmark", err));
+    return benchmark_find(out->name, NULL) ? OK : unknown_benchmark(tree, name, out->name, err);
+}
+
+static int lower_limit(int a, int b) /* 0: none */
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* A twin, asked as the entry is that it stands in for, unless it says otherwise; both limits hold. */
+static enum status read_stand_in(struct sweep_benchmark *entry, struct yaml_tree *tree, int node,
+                                 struct error *err)
+{
+    static const char *const keys[] = {"name",       "limit",          "split", "template",
+                                       "image_mode", "max_new_tokens", "judge", NULL};
+    struct sweep_benchmark *out = yaml_array(tree, 1, sizeof *out);
+    if (out == NULL)
+        return memory_failed(err, "a benchmark", sizeof *out);
+    *out = *entry;
+    out->limit = 0;
+    TRY(read_name(out, tree, node, "without_data", keys, err));
+    bool is_twin = false;
+    benchmark_find(out->name, &is_twin);
+    if (!is_twin)
+        return yaml_fail(err, tree, node,
+                         "without_data: %s needs data itself; expected a generated twin, as mini-%s",
+                         out->name, benchmark_find(entry->name, NULL)->name);
+    if (yaml_map_size(tree, node) >= 0)
+        TRY(read_choice(out, tree, node, err));
+    out->limit = lower_limit(entry->limit, out->limit);
+    out->stands_in_for = entry->name;
+    entry->without_data = out;
+    return OK;
+}
+
+static enum status read_benchmark(struct sweep_benchmark *out, const struct sweep_benchmark *shared,
+                                  struct yaml_tree *tree, int node, struct error *err)
+{
+    static const char *const keys[] = {"name",           "questions", "annotations",  "images",
+                                       "limit",          "split",     "template",     "image_mode",
+                                       "max_new_tokens", "judge",     "without_data", NULL};
+    *out = *shared;
+    TRY(read_name(out, tree, node, "a benchmark", keys, err));
     const struct benchmark *benchmark = benchmark_find(out->name, NULL);
-    if (benchmark == NULL)
-        return unknown_benchmark(tree, name, out->name, err);
     if (out->template == NULL) /* the conversation of the benchmark's official run */
         out->template = benchmark->template ? benchmark->template : "vicuna_v1";
-    if (name == node)
+    if (yaml_map_size(tree, node) < 0)
         return OK;
     const struct {
         const char *key, **text;
@@ -113,13 +165,9 @@ static enum status read_benchmark(struct sweep_benchmark *out, const struct swee
         if (path)
             TRY(yaml_text(paths[i].text, tree, path, paths[i].key, err));
     }
-    int value = yaml_get(tree, node, "limit"), split = 0;
-    if (value)
-        TRY(yaml_int(&out->limit, tree, value, "limit", 1, SAMPLES_MAX, err));
-    if ((value = yaml_get(tree, node, "split")))
-        TRY(yaml_choice(&split, tree, value, "split", split_names, err));
-    out->split = (enum split)split;
-    return read_shared(out, tree, node, err);
+    TRY(read_choice(out, tree, node, err));
+    int other = yaml_get(tree, node, "without_data");
+    return other ? read_stand_in(out, tree, other, err) : OK;
 }
 
 /* Tries a setting alone, so that a word or a number that can never be right is found with its line. */
@@ -393,6 +441,13 @@ enum status sweep_read(struct sweep *out, const char *path, const char *const *s
     if (status != OK)
         sweep_free(out);
     return status;
+}
+
+void sweep_stand_in(struct sweep *sweep)
+{
+    for (int i = 0; i < sweep->n_benchmarks; i++)
+        if (sweep->benchmarks[i].without_data && sweep->benchmarks[i].questions == NULL)
+            sweep->benchmarks[i] = *sweep->benchmarks[i].without_data;
 }
 
 void sweep_free(struct sweep *sweep)

@@ -60,6 +60,9 @@ struct sweep_benchmark {
     const char *judge_url, *judge_model; /* NULL: the environment's, then the benchmark's own model */
     enum split split;
     int line;
+    /* The entry that is asked in place of this one where no data folder is given; NULL: none is. */
+    const struct sweep_benchmark *without_data;
+    const char *stands_in_for; /* of such an entry: the name of the other; NULL otherwise */
 };
 
 struct sweep {
@@ -92,6 +95,9 @@ struct sweep {
  * `name` or their number. They are checked like the file itself. */
 enum status sweep_read(struct sweep *out, const char *path, const char *const *sets, int n_sets,
                        struct error *err);
+/* Puts its stand-in in the place of every entry that has one, unless the entry names its own questions. For a
+ * sweep that is given no data folder. */
+void sweep_stand_in(struct sweep *sweep);
 void sweep_free(struct sweep *sweep);
 
 #endif

@@ -1,8 +1,5 @@
 /* What a sweep says on stdout: before (--plan: cells, samples, cost, what can be seen with so many samples)
  * and after (a line a cell, or --json).
- *
- * Cost is estimated for a typical sample, the first of each benchmark, with answers of ANSWER_TOKENS ids;
- * "shared" counts each picture's vision tower once, as the sweep does it.
  */
 #include <jansson.h>
 #include <math.h>   /* isnan */
@@ -12,12 +9,10 @@
 #include <unistd.h> /* sysconf */
 
 #include "core/json.h"
-#include "core/map.h"
 #include "core/memory.h"
+#include "harness/cost.h"
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
-
-enum { ANSWER_TOKENS = 4 };
 
 /* Share of samples that two methods answer differently, taken for the smallest detectable difference. */
 static const double discordance = 0.08;
@@ -30,90 +25,6 @@ static int label_width(const struct run *run)
         width = n > width ? n : width;
     }
     return width;
-}
-
-struct cost {
-    double vision, rest; /* FLOPs of one sample */
-};
-
-/* Tower and projector of one picture. */
-static double vision_flops(const struct vlm_config *config)
-{
-    double d = config->vision.hidden, m = config->vision.intermediate, w = config->text.hidden;
-    double patches = (double)config->grid_rows * config->grid_cols, t = patches + 1;
-    double layer = 4 * t * d * d + 2 * t * t * d + 2 * t * d * m;
-    double embed = patches * 3 * config->vision.patch * config->vision.patch * d;
-    return 2 * (embed + layer * config->vision.n_used_layers + patches * (d * w + w * w));
-}
-
-static enum status cost_of(struct cost *out, const struct run *run, const struct cell *cell,
-                           struct error *err)
-{
-    const struct vlm_config *config = vlm_config(run->vlm);
-    const struct method *method = &cell->arm->method;
-    struct plan_input input;
-    struct plan plan = {0};
-    TRY(typical_input(&input, run, cell, err));
-    if (cell->reason == NULL && cell->arm->replay == NULL)
-        TRY(method_plan(&plan, method, &input, err));
-    int *visual_in = memory_zero((size_t)input.n_layers, sizeof *visual_in);
-    int *visual_out = memory_zero((size_t)input.n_layers, sizeof *visual_out);
-    if (visual_in && visual_out) {
-        plan_trajectory(visual_in, visual_out, &plan, input.n_visual, input.n_layers);
-        double macs = plan.n_cuts > 0 ? method->reducer->plan_select_macs(&plan, method, &input) : 0;
-        for (int l = 0; l < input.n_layers; l++) {
-            int n = visual_in[l] + input.n_text;
-            macs += (double)macs_layer(n, n, input.hidden, input.intermediate, input.n_heads,
-                                       input.n_kv_heads, input.head_dim);
-            macs += (ANSWER_TOKENS - 1.0) * (double)macs_layer(1, visual_out[l] + input.n_text, input.hidden,
-                                                               input.intermediate, input.n_heads,
-                                                               input.n_kv_heads, input.head_dim);
-        }
-        macs += ANSWER_TOKENS * (double)config->text.hidden * config->text.vocabulary;
-        *out = (struct cost){.vision = input.n_visual > 0 ? vision_flops(config) : 0, .rest = 2 * macs};
-    }
-    bool ok = visual_in && visual_out;
-    free(visual_in);
-    free(visual_out);
-    return ok ? OK : memory_failed(err, "a plan", (size_t)input.n_layers * sizeof(int));
-}
-
-/* Distinct pictures among a benchmark's chosen samples. */
-static int count_pictures(const struct material *material)
-{
-    struct map map;
-    if (!map_init(&map, (size_t)material->n_rows + 1))
-        return material->n_rows;
-    int n = 0;
-    for (int i = 0; i < material->n_rows; i++) {
-        const char *image = material->data.samples[material->rows[i]].image;
-        if (image && map_put(&map, image, strlen(image), 1) < 0)
-            n++;
-    }
-    map_free(&map);
-    return n;
-}
-
-/* Milliseconds of a worker per sample, from what the store holds of this model; NaN where it holds nothing.
- */
-static double known_rate(sqlite3 *db, const struct run *run, const char *method)
-{
-    static const char sql[] =
-        "SELECT coalesce((SELECT avg(s.wall_ms) FROM sample s JOIN cell c ON c.id = s.cell WHERE"
-        " c.weights_sha = ?1 AND s.machine = ?2 AND c.method = ?3),"
-        " (SELECT avg(s.wall_ms) FROM sample s JOIN cell c ON c.id = s.cell WHERE"
-        " c.weights_sha = ?1 AND s.machine = ?2))";
-    sqlite3_stmt *s;
-    double rate = NAN;
-    if (db == NULL || sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
-        return rate;
-    sqlite3_bind_text(s, 1, run->weights_sha, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, run->machine, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 3, method, -1, SQLITE_STATIC);
-    if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL)
-        rate = sqlite3_column_double(s, 0);
-    sqlite3_finalize(s);
-    return rate;
 }
 
 /* Rows of a cell that the store holds already. */
@@ -133,9 +44,10 @@ static int known_rows(sqlite3 *db, const struct cell *cell)
 
 /* What one model's plan comes to; `benchmarks` and `cells` go into --json. */
 struct totals {
-    double apart, shared, wall_ms;
+    struct sweep_cost cost;
+    struct cell_cost *costs; /* by cell */
+    int *n_left;
     long long n_samples;
-    bool rate_known;
     json_t *benchmarks, *cells;
 };
 
@@ -147,23 +59,38 @@ static void plan_benchmarks(struct totals *totals, const struct run *run)
                "smallest detectable difference");
     for (int b = 0; b < run->sweep.n_benchmarks; b++) {
         const struct material *material = &run->materials[b];
-        if (!material->open)
+        if (material->entry == NULL) /* its like stands further up */
             continue;
         const char *name = material->entry->name, *published = material->data.benchmark->published;
         int n_pictures = count_pictures(material), n_missing = material->n_images_missing;
         double least = minimum_detectable(material->n_rows, discordance, 1);
+        bool has_gold = material->data.has_gold || material->data.benchmark->judging;
         json_array_append_new(totals->benchmarks,
-                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:s}", "benchmark", name, "samples",
-                                        material->n_rows, "pictures", n_pictures, "pictures_missing",
-                                        n_missing, "smallest_detectable", isnan(least) ? 1.0 : least,
-                                        "published", published));
+                              json_pack("{s:s, s:s?, s:s, s:i, s:i, s:i, s:b, s:s?, s:f, s:s}", "benchmark",
+                                        name, "stands_in_for", material->entry->stands_in_for, "split",
+                                        split_names[material->entry->split], "samples", material->n_rows,
+                                        "pictures", n_pictures, "pictures_missing", n_missing, "gold",
+                                        material->open && has_gold, "missing", material->reason,
+                                        "smallest_detectable", isnan(least) ? 1.0 : least, "published",
+                                        published));
         if (!text)
+            continue;
+        if (reason_is_new(run, b))
+            printf("missing: %s\n", material->reason);
+        if (material->reason)
             continue;
         printf("%-14s %8d %9d %9d  %.1f points of accuracy (80 %% power, %.0f %% of pairs differing, no "
                "clustering)\n",
                name, material->n_rows, n_pictures, n_missing, 100 * least, 100 * discordance);
+        if (material->entry->stands_in_for)
+            printf(
+                "%-14s a generated twin; it stands in for %s, since no data folder is given (--data DIR)\n",
+                "", material->entry->stands_in_for);
         if (n_missing > 0)
             printf("%-14s pictures are published at %s\n", "", published);
+        if (!has_gold)
+            printf("%-14s no annotations: answers are kept, the score is NULL; published at %s\n", "",
+                   published);
     }
 }
 
@@ -178,75 +105,72 @@ static void plan_line(struct totals *totals, const struct run *run, const struct
     if (run->options->json)
         return;
     printf("%-32s %-12s %-*s ", cell->key[0] ? cell->key : "-", benchmark, label_width(run), label);
-    if (cell->reason)
+    if (run->materials[cell->benchmark].reason)
+        printf("infeasible: what it asks is missing, see above\n");
+    else if (cell->reason)
         printf("infeasible: %s\n", cell->reason);
     else
         printf("%6d %6d %10.4g\n", n, n_left, flops);
 }
 
-static enum status plan_cell(struct totals *totals, const struct run *run, const struct cell *cell,
-                             sqlite3 *db, struct error *err)
+/* Samples a cell is asked; of them, those to run. */
+static int cell_samples(const struct run *run, const struct cell *cell)
 {
     const struct material *material = &run->materials[cell->benchmark];
-    int n = material->open ? material->n_rows : material->entry->limit;
-    if (cell->reason) {
-        plan_line(totals, run, cell, 0, 0, 0);
-        return OK;
-    }
-    struct cost cost = {0};
-    TRY(cost_of(&cost, run, cell, err));
-    int n_known = known_rows(db, cell);
-    int n_left = n_known < n ? n - n_known : 0;
-    double rate = known_rate(db, run, cell->arm->method.reducer->name);
-    plan_line(totals, run, cell, n, n_left, cost.vision + cost.rest);
-    totals->n_samples += n_left;
-    totals->apart += n_left * (cost.vision + cost.rest);
-    totals->shared += n_left * cost.rest;
-    totals->rate_known = totals->rate_known && !isnan(rate);
-    totals->wall_ms += isnan(rate) ? 0 : rate * n_left;
-    return OK;
+    return cell->reason ? 0 : material->open ? material->n_rows : material->entry->limit;
 }
 
-/* Each picture once, and once more where a control changes it. */
-static double shared_vision(const struct run *run)
+/* Most bytes of each kind that a sweep holds at once. */
+struct memory_plan {
+    size_t weights, sessions, features, shared;
+};
+
+static struct memory_plan memory_of(const struct run *run, const struct sweep_cost *cost)
 {
-    double sum = 0;
-    for (int b = 0; b < run->sweep.n_benchmarks; b++) {
-        bool own = false, blank = false;
-        for (int i = 0; i < run->grid.n_cells; i++) {
-            const struct cell *cell = &run->grid.cells[i];
-            if (cell->benchmark != b || cell->model != run->model || cell->reason)
-                continue;
-            own = own || cell->arm->control == CONTROL_NONE || cell->arm->control == CONTROL_MISMATCHED;
-            blank = blank || cell->arm->control == CONTROL_BLANK;
-        }
-        if (run->materials[b].open)
-            sum += count_pictures(&run->materials[b]) * (own + blank) * vision_flops(vlm_config(run->vlm));
-    }
-    return sum;
+    const struct vlm_config *config = vlm_config(run->vlm);
+    size_t one = (size_t)config->visual_per_image * (size_t)config->text.hidden * sizeof(float);
+    return (struct memory_plan){.weights = vlm_weight_bytes(run->vlm),
+                                .sessions = cost->session_bytes * (size_t)sweep_workers(run),
+                                .features = one * (size_t)sweep_feature_slots(run),
+                                .shared = sweep_share_bytes(run)};
 }
 
-static void plan_totals(struct run *run, struct totals *totals)
+static double mebibytes(size_t n_bytes)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n_workers = run->options->n_workers > 0 ? run->options->n_workers : n_cores > 0 ? (int)n_cores : 1;
-    double shared = totals->shared + shared_vision(run), seconds = totals->wall_ms / 1e3 / n_workers;
-    shared = shared < totals->apart ? shared : totals->apart;
-    json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:f, s:f, s:o, s:O, s:O}", "model",
-                                               run->sweep.models[run->model], "device", vlm_device(run->vlm),
-                                               "samples", (json_int_t)totals->n_samples, "flops_apart",
-                                               totals->apart, "flops_shared", shared, "expected_s",
-                                               totals->rate_known ? json_real(seconds) : json_null(),
-                                               "benchmarks", totals->benchmarks, "cells", totals->cells));
+    return (double)n_bytes / (1 << 20);
+}
+
+static void plan_totals(struct run *run, const struct totals *totals)
+{
+    const struct sweep_cost *cost = &totals->cost;
+    int n_workers = sweep_workers(run);
+    bool known = !isnan(cost->seconds), timed = run->sweep.timing.wanted;
+    struct memory_plan memory = memory_of(run, cost);
+    json_array_append_new(
+        run->plan, json_pack("{s:s, s:s, s:I, s:i, s:{s:I, s:I, s:I, s:I}, s:f, s:f, s:o, s:o, s:O, s:O}",
+                             "model", run->sweep.models[run->model], "device", vlm_device(run->vlm),
+                             "samples", (json_int_t)totals->n_samples, "workers", n_workers, "memory_bytes",
+                             "weights", (json_int_t)memory.weights, "workers", (json_int_t)memory.sessions,
+                             "pictures", (json_int_t)memory.features, "shared", (json_int_t)memory.shared,
+                             "flops_apart", cost->apart, "flops_shared", cost->shared, "expected_s",
+                             known ? json_real(cost->seconds) : json_null(), "expected_timing_s",
+                             known && timed ? json_real(cost->timing_seconds) : json_null(), "benchmarks",
+                             totals->benchmarks, "cells", totals->cells));
     if (run->options->json)
         return;
-    printf("\n%lld samples to run; %.4g FLOPs apart, %.4g shared (answers of %d tokens)\n", totals->n_samples,
-           totals->apart, shared, ANSWER_TOKENS);
-    if (totals->rate_known && totals->n_samples > 0)
-        printf("expected time: %.0f s with %d workers, by what the store holds of this model and machine%s\n",
-               seconds, n_workers, run->sweep.timing.wanted ? ", timing pass not counted" : "");
-    else if (totals->n_samples > 0)
-        printf("expected time: not known before the store holds answers of this model on this machine\n");
+    printf("\n%lld samples to run: %.4g FLOPs apart, %.4g with what cells share (%.0f %%)\n",
+           totals->n_samples, cost->apart, cost->shared,
+           cost->apart > 0 ? 100 * cost->shared / cost->apart : 100.0);
+    if (totals->n_samples > 0 && known)
+        printf("expected time: %.0f s with %d workers, by a calibration of two samples%s\n", cost->seconds,
+               n_workers, timed ? "" : "; no timing pass");
+    if (totals->n_samples > 0 && known && timed)
+        printf("timing pass: about %.0f s more\n", cost->timing_seconds);
+    if (totals->n_samples > 0 && !known)
+        printf("expected time: not known, since no picture can be asked about here\n");
+    printf("memory: weights %.0f MiB, workers %.0f, pictures up to %.0f, what cells share up to %.0f%s\n",
+           mebibytes(memory.weights), mebibytes(memory.sessions), mebibytes(memory.features),
+           mebibytes(memory.shared), run->options->no_share ? " (--no-share)" : "");
 }
 
 enum status sweep_print_plan(struct run *run, struct error *err)
@@ -254,7 +178,14 @@ enum status sweep_print_plan(struct run *run, struct error *err)
     sqlite3 *db = NULL;
     if (file_exists(run->store_path))
         TRY(store_open_reader(&db, run->store_path, err));
-    struct totals totals = {.rate_known = true, .benchmarks = json_array(), .cells = json_array()};
+    size_t n_cells = (size_t)run->grid.n_cells;
+    struct totals totals = {.costs = memory_zero(n_cells, sizeof *totals.costs),
+                            .n_left = memory_zero(n_cells, sizeof *totals.n_left),
+                            .benchmarks = json_array(),
+                            .cells = json_array()};
+    enum status status = OK;
+    if (totals.costs == NULL || totals.n_left == NULL)
+        TRY_GOTO(status, memory_failed(err, "a plan", n_cells * sizeof *totals.costs));
     if (run->plan == NULL)
         run->plan = json_array();
     if (!run->options->json)
@@ -264,12 +195,21 @@ enum status sweep_print_plan(struct run *run, struct error *err)
     if (!run->options->json)
         printf("\n%-32s %-12s %-*s %6s %6s %10s\n", "cell", "benchmark", label_width(run), "method", "n",
                "to run", "FLOPs each");
-    enum status status = OK;
-    for (int i = 0; i < run->grid.n_cells && status == OK; i++)
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        int n = cell_samples(run, cell), n_known = cell->model == run->model ? known_rows(db, cell) : n;
+        totals.n_left[i] = n_known < n ? n - n_known : 0;
+        totals.n_samples += totals.n_left[i];
+    }
+    TRY_GOTO(status, cost_sweep(&totals.cost, totals.costs, run, totals.n_left, err));
+    for (int i = 0; i < run->grid.n_cells; i++)
         if (run->grid.cells[i].model == run->model)
-            status = plan_cell(&totals, run, &run->grid.cells[i], db, err);
-    if (status == OK)
-        plan_totals(run, &totals);
+            plan_line(&totals, run, &run->grid.cells[i], cell_samples(run, &run->grid.cells[i]),
+                      totals.n_left[i], cost_alone(&totals.costs[i]));
+    plan_totals(run, &totals);
+exit:
+    free(totals.costs);
+    free(totals.n_left);
     json_decref(totals.benchmarks);
     json_decref(totals.cells);
     sqlite3_close(db);
@@ -287,6 +227,7 @@ enum status sweep_end_plan(struct run *run, struct error *err)
         putchar('\n');
         json_decref(document);
     }
+    fflush(stdout); /* before what stderr says of it */
     int n_infeasible = 0;
     for (int i = 0; i < run->grid.n_cells; i++)
         n_infeasible += run->grid.cells[i].reason != NULL;
@@ -354,6 +295,7 @@ enum status sweep_print_result(struct run *run, struct error *err)
     sqlite3_finalize(s);
     if (!json)
         printf("store: %s\n", run->store_path);
+    fflush(stdout);
     return progress_end(&run->progress,
                         json_pack("{s:s, s:s, s:s, s:s*, s:i, s:i, s:o}", "event", "end", "sweep",
                                   run->sweep.name, "store", run->store_path, "trace",

@@ -23,7 +23,8 @@ struct material {
     int64_t source;       /* in the store */
     int n_images_missing; /* of the chosen rows */
     char *scratch;        /* folder of a twin drawn for a plan only, NULL otherwise */
-    bool open;
+    char *reason;         /* its files or all its pictures are missing; NULL: it can be asked */
+    bool open;            /* not where its files are missing: then `data` is an empty dataset */
 };
 
 struct run {
@@ -45,9 +46,11 @@ struct run {
     char machine[MACHINE_SIZE];
 
     int n_done, n_failed;
-    int n_unjudged; /* answered, but a judge that is named gave no verdict */
-    int n_untraced; /* answered before, but not when they were run again for their trace */
-    json_t *plan;   /* of each model, for --plan --json; NULL before */
+    double flops_alone,
+        flops_shared; /* of the answers: each cell's run alone, and of it what was taken over */
+    int n_unjudged;   /* answered, but a judge that is named gave no verdict */
+    int n_untraced;   /* answered before, but not when they were run again for their trace */
+    json_t *plan;     /* of each model, for --plan --json; NULL before */
 };
 
 /* Set by SIGINT and SIGTERM: finish what is begun. */
@@ -90,12 +93,17 @@ enum status make_path(char **out, struct error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool is_folder(const char *path);
 enum status make_folder(const char *path, struct error *err); /* and those above it */
-/* One whose files are missing stays closed when planning, with a line on stdout. */
+/* OK with a reason where files are missing; what is wrong with those that are there is an error. */
 enum status material_open(struct material *material, struct run *run, const struct sweep_benchmark *entry,
                           struct error *err);
 void material_close(struct material *material);
+/* It has a reason, and no benchmark before it has the same: its other split, say. */
+bool reason_is_new(const struct run *run, int benchmark);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
+int sweep_workers(const struct run *run);        /* how many there may be */
+int sweep_feature_slots(const struct run *run);  /* pictures whose features are kept for others */
+size_t sweep_share_bytes(const struct run *run); /* for what they share, all together; 0: nothing */
 /* ---- sweep_timing.c ------------------------------------------------------------------------- */
 enum status sweep_timing(struct run *run, struct error *err);
 /* ---- sweep_judge.c -------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@
 #include "core/limits.h" /* LIMIT_YAML_BYTES */
 #include "core/memory.h" /* memory_* */
 
-enum { OVERRIDES_MAX = 256, OVERRIDE_DEPTH = 16 };
+enum { OVERRIDES_MAX = 256, OVERRIDE_DEPTH = 16, STEP_SIZE = 128 };
 
 struct block {
     struct block *next;
@@ -351,69 +351,196 @@ static int node_copy(yaml_document_t *to, yaml_document_t *from, int node, int d
     return map;
 }
 
-/* Puts `value` at `path` below `node`; the number of places it went to, or -1 with a message. */
-static int override_at(struct yaml_tree *tree, int node, char *path, int value, struct error *err)
+/* What a step of a path is called in an element of a list: the element, where it is that text or has that
+ * `name`; or a mapping inside it that has (as an entry's `without_data`). 0: neither. */
+static int element_named(const struct yaml_tree *tree, int item, const char *step)
 {
-    char *dot = strchr(path, '.');
-    size_t n_step = dot ? (size_t)(dot - path) : strlen(path);
-    char step[128];
-    if (n_step == 0 || n_step >= sizeof step) {
-        yaml_fail(err, tree, value, "the path has a step that is empty or too long");
-        return -1;
+    int name = yaml_get(tree, item, "name"), n = yaml_map_size(tree, item);
+    const char *text = scalar_at(tree, name ? name : item);
+    if (text && strcmp(text, step) == 0)
+        return item;
+    for (int i = 0; i < n; i++) {
+        int key, value;
+        yaml_map_at(&key, &value, tree, item, i);
+        text = scalar_at(tree, yaml_get(tree, value, "name"));
+        if (text && strcmp(text, step) == 0)
+            return value;
     }
-    memcpy(step, path, n_step);
-    step[n_step] = 0;
+    return 0;
+}
 
-    int n_items = yaml_list_size(tree, node), n_hits = 0;
-    if (n_items >= 0) {
-        char *end;
-        long number = strtol(step, &end, 10);
-        for (int i = 0; i < n_items; i++) {
-            int item = yaml_list_at(tree, node, i), name = yaml_get(tree, item, "name");
-            const char *text = scalar_at(tree, name ? name : item);
-            if ((text == NULL || strcmp(text, step) != 0) && (*end != 0 || number != i))
-                continue;
-            if (dot) {
-                int hits = override_at(tree, item, dot + 1, value, err);
-                if (hits < 0)
-                    return -1;
-                n_hits += hits;
-            } else {
-                node_at(tree, node)->data.sequence.items.start[i] = value;
-                n_hits++;
-            }
-        }
-        if (n_hits == 0) {
-            yaml_fail(err, tree, value, "the list of line %d has no element '%s'", yaml_line(tree, node),
-                      step);
-            return -1;
-        }
-        return n_hits;
+/* The first step of a path; the rest begins behind its dot, NULL: there is none. */
+static enum status step_take(char step[STEP_SIZE], const char **rest, const struct yaml_tree *tree, int value,
+                             const char *path, struct error *err)
+{
+    const char *dot = strchr(path, '.');
+    size_t n = dot ? (size_t)(dot - path) : strlen(path);
+    if (n == 0 || n >= STEP_SIZE)
+        return yaml_fail(err, tree, value, "the path has a step that is empty or too long");
+    memcpy(step, path, n);
+    step[n] = 0;
+    *rest = dot ? dot + 1 : NULL;
+    return OK;
+}
+
+static bool path_is_there(const struct yaml_tree *tree, int node, const char *path)
+{
+    char step[STEP_SIZE];
+    for (const char *rest = path; node && rest; path = rest) {
+        struct error err;
+        if (step_take(step, &rest, tree, node, path, &err) != OK)
+            return false;
+        int n = yaml_list_size(tree, node), found = 0;
+        for (int i = 0; i < n && !found; i++)
+            found = element_named(tree, yaml_list_at(tree, node, i), step);
+        node = n >= 0 ? found : yaml_get(tree, node, step);
     }
-    int n_pairs = yaml_map_size(tree, node);
-    if (n_pairs < 0) {
-        yaml_fail(err, tree, value, "there is nothing below the value of line %d to set '%s' in",
-                  yaml_line(tree, node), step);
-        return -1;
+    return node != 0;
+}
+
+/* An anchor's node stands in several places (&a, *a); only the one of the path is meant. */
+static bool is_shared(const struct yaml_tree *tree, int node)
+{
+    int n_nodes = (int)(tree->document.nodes.top - tree->document.nodes.start), n_places = 0;
+    for (int at = 1; at <= n_nodes; at++) {
+        for (int i = yaml_list_size(tree, at) - 1; i >= 0; i--)
+            n_places += yaml_list_at(tree, at, i) == node;
+        for (int i = yaml_map_size(tree, at) - 1; i >= 0; i--) {
+            int key, value;
+            yaml_map_at(&key, &value, tree, at, i);
+            n_places += value == node;
+        }
     }
-    for (int i = 0; i < n_pairs; i++) {
-        yaml_node_pair_t *pair = node_at(tree, node)->data.mapping.pairs.start + i;
-        const char *key = scalar_at(tree, pair->key);
-        if (key == NULL || strcmp(key, step) != 0)
+    return n_places > 1;
+}
+
+/* A list or a mapping of the same children; of a text, {name: TEXT}, which is the same element of a list. 0
+ * when memory runs out. */
+static int node_open(struct yaml_tree *tree, int node)
+{
+    yaml_document_t *document = &tree->document;
+    int n_items = yaml_list_size(tree, node), n_pairs = yaml_map_size(tree, node);
+    int out = n_items >= 0 ? yaml_document_add_sequence(document, NULL, YAML_FLOW_SEQUENCE_STYLE)
+                           : yaml_document_add_mapping(document, NULL, YAML_FLOW_MAPPING_STYLE);
+    bool ok = out != 0;
+    if (ok)
+        node_at(tree, out)->start_mark = node_at(tree, node)->start_mark;
+    for (int i = 0; i < n_items && ok; i++)
+        ok = yaml_document_append_sequence_item(document, out, yaml_list_at(tree, node, i));
+    for (int i = 0; i < n_pairs && ok; i++) {
+        int key, value;
+        yaml_map_at(&key, &value, tree, node, i);
+        ok = yaml_document_append_mapping_pair(document, out, key, value);
+    }
+    if (n_items < 0 && n_pairs < 0 && ok) {
+        int key = yaml_document_add_scalar(document, NULL, (yaml_char_t *)"name", 4, YAML_PLAIN_SCALAR_STYLE);
+        ok = key != 0 && yaml_document_append_mapping_pair(document, out, key, node);
+    }
+    return ok ? out : 0;
+}
+
+static enum status override_at(struct yaml_tree *tree, int node, const char *path, int value,
+                               struct error *err);
+
+/* Puts the value into the place that `*child` is read from and `place` writes, or further below. */
+static enum status override_below(int *child, struct yaml_tree *tree, bool is_element, const char *rest,
+                                  int value, struct error *err)
+{
+    if (rest == NULL) {
+        *child = value;
+        return OK;
+    }
+    bool is_text = scalar_at(tree, *child) != NULL;
+    if ((is_text && is_element) || (!is_text && is_shared(tree, *child))) {
+        int opened = node_open(tree, *child);
+        if (opened == 0)
+            return memory_failed(err, "--set", strlen(rest));
+        *child = opened;
+    }
+    return override_at(tree, *child, rest, value, err);
+}
+
+static enum status no_such_element(const struct yaml_tree *tree, int list, const char *step, int value,
+                                   struct error *err)
+{
+    char names[400] = "", shown[PRINTABLE_SIZE];
+    int n = yaml_list_size(tree, list);
+    for (int i = 0; i < n; i++) {
+        int item = yaml_list_at(tree, list, i), name = yaml_get(tree, item, "name");
+        const char *text = scalar_at(tree, name ? name : item);
+        bool is_new = text != NULL;
+        for (int j = 0; j < i && is_new; j++)
+            is_new = element_named(tree, yaml_list_at(tree, list, j), text) == 0;
+        size_t used = strlen(names);
+        if (is_new)
+            snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", text);
+    }
+    return yaml_fail(err, tree, value,
+                     "the list of line %d has no element '%s'; it has: %s (or by number: 0 to %d)",
+                     yaml_line(tree, list), printable(shown, step), names[0] ? names : "none by name", n - 1);
+}
+
+/* Of several elements of one name those are meant that have the path already; if none has it, all. */
+static enum status override_list(struct yaml_tree *tree, int list, const char *step, const char *rest,
+                                 int value, struct error *err)
+{
+    int n = yaml_list_size(tree, list), n_named = 0, n_with_path = 0;
+    for (int i = 0; i < n; i++) {
+        int named = element_named(tree, yaml_list_at(tree, list, i), step);
+        n_named += named != 0;
+        n_with_path += named != 0 && rest && path_is_there(tree, named, rest);
+    }
+    char *end;
+    long number = strtol(step, &end, 10);
+    bool by_number = n_named == 0 && *end == 0 && number >= 0 && number < n;
+    if (n_named == 0 && !by_number)
+        return no_such_element(tree, list, step, value, err);
+    for (int i = by_number ? (int)number : 0; i < (by_number ? (int)number + 1 : n); i++) {
+        int item = yaml_list_at(tree, list, i), named = by_number ? item : element_named(tree, item, step);
+        if (named == 0 || (n_with_path > 0 && !path_is_there(tree, named, rest)))
             continue;
-        if (dot)
-            return override_at(tree, pair->value, dot + 1, value, err);
-        pair->value = value;
-        return 1;
+        if (named != item && rest == NULL)
+            return yaml_fail(err, tree, value, "'%s' is inside an element of the list; say which key of it",
+                             step);
+        if (named != item) {
+            TRY(override_at(tree, named, rest, value, err));
+            continue;
+        }
+        TRY(override_below(&item, tree, true, rest, value, err));
+        node_at(tree, list)->data.sequence.items.start[i] = item;
     }
-    int key = yaml_document_add_scalar(&tree->document, NULL, (yaml_char_t *)step, (int)n_step,
+    return OK;
+}
+
+/* Puts `value` at `path` below `node`. */
+static enum status override_at(struct yaml_tree *tree, int node, const char *path, int value,
+                               struct error *err)
+{
+    char step[STEP_SIZE];
+    const char *rest;
+    TRY(step_take(step, &rest, tree, value, path, err));
+    if (yaml_list_size(tree, node) >= 0)
+        return override_list(tree, node, step, rest, value, err);
+    int n_pairs = yaml_map_size(tree, node);
+    if (n_pairs < 0)
+        return yaml_fail(err, tree, value, "there is nothing below the value of line %d to set '%s' in",
+                         yaml_line(tree, node), step);
+    for (int i = 0; i < n_pairs; i++) {
+        int key, child;
+        yaml_map_at(&key, &child, tree, node, i);
+        const char *text = scalar_at(tree, key);
+        if (text == NULL || strcmp(text, step) != 0)
+            continue;
+        TRY(override_below(&child, tree, false, rest, value, err));
+        node_at(tree, node)->data.mapping.pairs.start[i].value = child;
+        return OK;
+    }
+    int key = yaml_document_add_scalar(&tree->document, NULL, (yaml_char_t *)step, (int)strlen(step),
                                        YAML_PLAIN_SCALAR_STYLE);
-    int child = dot ? yaml_document_add_mapping(&tree->document, NULL, YAML_FLOW_MAPPING_STYLE) : value;
-    if (key == 0 || child == 0 || !yaml_document_append_mapping_pair(&tree->document, node, key, child)) {
-        memory_failed(err, "--set", n_step);
-        return -1;
-    }
-    return dot ? override_at(tree, child, dot + 1, value, err) : 1;
+    int child = rest ? yaml_document_add_mapping(&tree->document, NULL, YAML_FLOW_MAPPING_STYLE) : value;
+    if (key == 0 || child == 0 || !yaml_document_append_mapping_pair(&tree->document, node, key, child))
+        return memory_failed(err, "--set", strlen(step));
+    return rest ? override_at(tree, child, rest, value, err) : OK;
 }
 
 enum status yaml_override(struct yaml_tree *tree, const char *assignment, struct error *err)
@@ -442,8 +569,8 @@ enum status yaml_override(struct yaml_tree *tree, const char *assignment, struct
         copy = NULL;
         if (value == 0)
             status = fail(err, BAD_INPUT, "--set %s: the value is empty or nested too deep", assignment);
-        else if (override_at(tree, 1, path, value, err) < 0)
-            status = err->status;
+        else
+            status = override_at(tree, 1, path, value, err);
     }
     free(copy);
     free(path);

@@ -18,8 +18,9 @@ void yaml_tree_close(struct yaml_tree *tree);
 int yaml_root(const struct yaml_tree *tree);
 int yaml_line(const struct yaml_tree *tree, int node);
 
-/* "dotted.path=VALUE": replaces or adds a value. In a list a step is an element's `name` (all of that name)
- * or its number from 0. The value is YAML. */
+/* "dotted.path=VALUE": replaces or adds a value. In a list a step is an element's name or its number from 0.
+ * A name is the element itself, its `name`, or that of a mapping inside it; of several elements of one name
+ * those are meant that have the path already, all where none has it. The value is YAML. */
 enum status yaml_override(struct yaml_tree *tree, const char *assignment, struct error *err);
 
 /* "FILE:LINE: message", BAD_INPUT. */

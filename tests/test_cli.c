@@ -32,7 +32,7 @@ static int run(char *output, size_t size, const char *arguments)
 
 static void assert_run(const char *arguments, int status, const char *part)
 {
-    static char output[1 << 19]; /* a plan of all cells is long */
+    static char output[1 << 21]; /* a plan of all cells is long */
     int got = run(output, sizeof output, arguments);
     if (got != status || strstr(output, part) == NULL)
         fail_msg("winnow %s: status %d, expected %d; '%s' should say '%s'", arguments, got, status, output,
@@ -81,7 +81,7 @@ static void test_lists_come_from_the_tables(void **state)
     assert_run("list nothing", 2, "expected methods");
     assert_run("list methods --json", 0, "\"name\": \"divprune\"");
     assert_run("list params pdrop --markdown", 0, "| `ratios` | reals |");
-    assert_run("list methods --markdown", 2, "params, benchmarks and");
+    assert_run("list methods --markdown", 2, "params, benchmarks, schedules and");
     assert_run("list params tome --json --markdown", 2, "one of them");
     assert_run("list grids default", 2, "one operand too many");
 }

@@ -409,6 +409,122 @@ static void gqa_hostile_files(void **state)
     bed_refused("gqa", &paths, NULL, "question 9 has no entry");
 }
 
+#define GQA_ENTRY(id)                                                                                        \
+    "\"" id "\": {\"question\": \"?\", \"imageId\": \"n1\", \"answer\": \"a, {b}]\\\"\", "                   \
+    "\"types\": {\"structural\": \"query\"}}"
+
+/* The official file is read entry by entry: what one tree of it would have refused must still be. */
+static void gqa_entries(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.questions = bed_path("q.json")};
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"", "q.json: expected GQA's official questions"},
+        {"7", "expected GQA's official questions"},
+        {"\"7\"", "expected GQA's official questions"},
+        {"{}", "expected GQA's official questions"},
+        {"{\"7\": {}}", "expected GQA's official questions"},
+        {"{", "q.json: entry 0"},
+        {"{7: {}}", "q.json: entry 0: is not valid JSON"},
+        {"{,}", "q.json: entry 0: is not valid JSON"},
+        {"{\"7\"", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{\"7\" {}}", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{\"7\\", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{\"7\": 3}", "q.json: \"7\": expected an object"},
+        {"{\"7\": [{\"answer\": \"a\"}]}", "q.json: \"7\": expected an object"},
+        {"{\"\xff\": {\"answer\": \"a\"}}", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{\"\\u0000\": {\"answer\": \"a\"}}", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{\"7\": {\"answer\": \"a\", \"answer\": \"b\"}}", "q.json: entry 0: line 1: is not valid JSON"},
+        {"{" GQA_ENTRY("7") ",}", "q.json: entry 1: is not valid JSON"},
+        {"{" GQA_ENTRY("7") ", \"8\": tru}", "q.json: entry 1: line 1: is not valid JSON"},
+        {"{" GQA_ENTRY("7") ", \"8\": \"x\"}", "q.json: \"8\": expected an object"},
+        {"{" GQA_ENTRY("7") ", \"8\": {\"answer\": [}]}", "q.json: entry 1: line 1: is not valid JSON"},
+        {"{" GQA_ENTRY("7") " " GQA_ENTRY("8") "}", "q.json: entry 1: expected a comma"},
+        {"{" GQA_ENTRY("7") "] }", "q.json: entry 1: expected a comma"},
+        {"{" GQA_ENTRY("7") "}}", "q.json: is not valid JSON: goes on behind its last bracket"},
+        {"{" GQA_ENTRY("7") "}\n{" GQA_ENTRY("8") "}", "goes on behind its last bracket, after 1 entries"},
+        {"{" GQA_ENTRY("7") "," GQA_ENTRY("8") "," GQA_ENTRY("7") "}",
+         "q.json: \"7\" occurs twice, as entries 0 and 2"},
+        {"{" GQA_ENTRY("7") "," GQA_ENTRY("\\u0037") "}", "q.json: \"7\" occurs twice, as entries 0 and 1"},
+        {"{" GQA_ENTRY("7") ", \"8\": {\"valid\": []}}", "q.json: \"8\": \"answer\": expected a text"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bed_file("q.json", cases[i].text);
+        bed_refused("gqa", &paths, NULL, cases[i].expected);
+    }
+    /* Brackets without an end, in an entry and instead of one. */
+    enum { N_DEEP = 100000 };
+    char *deep = malloc(N_DEEP + 1);
+    assert_non_null(deep);
+    memset(deep, '[', N_DEEP);
+    deep[N_DEEP] = '\0';
+    bed_file("q.json", deep);
+    bed_refused("gqa", &paths, NULL, "expected GQA's official questions");
+    memcpy(deep, "{\"7\": ", 6);
+    bed_file("q.json", deep);
+    bed_refused("gqa", &paths, NULL, "q.json: entry 0: line 1: brackets are nested more than");
+    free(deep);
+    /* Choices are held to the same, though those of questions that are not asked are of no use. */
+    bed_file("q.json", "{" GQA_ENTRY("7") "}");
+    paths.annotations = bed_file("c.json", "{\"5\": {\"valid\": []}, \"6\": {}, \"5\": {\"valid\": []}}");
+    bed_refused("gqa", &paths, NULL, "c.json: \"5\" occurs twice, as entries 0 and 2");
+    bed_file("c.json", "{\"5\": {\"valid\": []}, \"6\": []}");
+    bed_refused("gqa", &paths, NULL, "c.json: \"6\": expected an object");
+    bed_file("c.json", "{\"5\": {\"valid\": []}} 6");
+    bed_refused("gqa", &paths, NULL, "c.json: is not valid JSON");
+    /* Questions twice, choices alone, and choices for questions. */
+    paths.annotations = paths.questions;
+    bed_refused("gqa", &paths, NULL, "were given already");
+    bed_file("c.json", "{\"7\": {\"valid\": []}}");
+    bed_refused("gqa", &(struct benchmark_paths){.questions = bed_path("c.json")}, NULL,
+                "c.json: expected questions, found choices");
+    paths.questions =
+        bed_file("q.jsonl", "{\"question_id\": \"7\", \"image\": \"n1.png\", \"text\": \"?\"}\n");
+    paths.annotations = bed_path("c.json");
+    bed_refused("gqa", &paths, NULL, "c.json: has no golds to go with");
+}
+
+/* A download that broke off anywhere is refused. */
+static void gqa_cut(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {.questions = bed_path("q.json")};
+    char text[sizeof gqa_questions];
+    for (size_t n = 0; n + 1 < sizeof gqa_questions; n++) {
+        memcpy(text, gqa_questions, n);
+        text[n] = '\0';
+        bed_file("q.json", text);
+        bed_refused("gqa", &paths, NULL, "q.json");
+    }
+}
+
+/* Ids may be spelled with escapes, blanks may stand anywhere, and a byte order mark before it all. */
+static void gqa_spelling(void **state)
+{
+    (void)state;
+    struct benchmark_paths paths = {
+        .questions = bed_file("q.json", "\xef\xbb\xbf {\n" GQA_ENTRY(
+                                            "\\u0037\\\"caf\\u00e9\\/") "\t,\r\n" GQA_ENTRY("8") "\n}\n"),
+        .annotations = bed_file("c.json", "{\"7\\\"caf\xc3\xa9/\" :\t{\"valid\": [\"a, {b}]\\\"\"]}}")};
+    struct dataset data;
+    struct error err = {0};
+    if (benchmark_read(&data, "gqa", &paths, &err) != OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(data.n, 2);
+    assert_string_equal(data.samples[0].question_id, "7\"caf\xc3\xa9/");
+    assert_string_equal(data.samples[0].gold, "a, {b}]\"");
+    assert_string_equal(data.samples[1].question_id, "8");
+    dataset_close(&data);
+    const char *answers =
+        bed_file("a.jsonl", "{\"question_id\": \"7\\\"caf\\u00e9/\", \"text\": \"A, {b}]\\\"\"}\n");
+    json_t *figures = bed_score("gqa", &paths, answers, "official");
+    assert_true(bed_number(figures, "accuracy") == 100);
+    assert_true(bed_number(figures, "validity") == 100);
+    json_decref(figures);
+}
+
 /* ---- own questions, repeated ids, sums ------------------------------------------------------------------
  */
 
@@ -547,6 +663,9 @@ int main(void)
         cmocka_unit_test(gqa_real_questions),
         cmocka_unit_test_setup_teardown(gqa_twin_protocols, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(gqa_hostile_files, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(gqa_entries, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(gqa_cut, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(gqa_spelling, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(own_questions_and_repeated_ids, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(sums_by_cluster, bed_setup, bed_teardown),
         cmocka_unit_test(prompts_byte_for_byte),

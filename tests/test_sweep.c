@@ -177,6 +177,87 @@ static void an_interrupted_sweep_goes_on(void **state)
     expect("main.db", "SELECT count(score) FROM cells WHERE n = 6 AND dtype = 'f32'", MAIN_CELLS);
 }
 
+/* Rows of A without their like in B. */
+static void expect_same_rows(const char *a, const char *b)
+{
+    static const char *const selects[] = {
+        "key, n, n_failed, score, score_lo, score_hi, metrics, tokens_in, tokens_out, budget_off, "
+        "macs_paper, "
+        "flops, flops_select, kv_bytes_live, kv_bytes_alloc, kv_visual_bytes FROM %scells",
+        "key, sample_id, answer, score, yes_prob, n_generated, tokens_in, flops, kv_bytes_live, error FROM "
+        "%ssamples",
+        "* FROM %slayers", "* FROM %skeep_map", "* FROM %scomparisons"};
+    char attach[400], left[400], right[400];
+    sqlite3 *db;
+    struct error err = {0};
+    must(store_open_reader(&db, in_folder(a), &err), OK, &err);
+    snprintf(attach, sizeof attach, "ATTACH '%s' AS other", in_folder(b));
+    assert_int_equal(sqlite3_exec(db, attach, NULL, NULL, NULL), SQLITE_OK);
+    for (unsigned i = 0; i < sizeof selects / sizeof *selects; i++) {
+        sqlite3_stmt *s;
+        char sql[1800];
+        snprintf(left, sizeof left, selects[i], "main.");
+        snprintf(right, sizeof right, selects[i], "other.");
+        snprintf(sql, sizeof sql,
+                 "SELECT (SELECT count(*) FROM (SELECT %s)), (SELECT count(*) FROM (SELECT %s)), "
+                 "(SELECT count(*) FROM (SELECT %s EXCEPT SELECT %s))",
+                 left, right, left, right);
+        if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
+            fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+        assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+        if (sqlite3_column_int(s, 0) == 0 || sqlite3_column_int(s, 0) != sqlite3_column_int(s, 1) ||
+            sqlite3_column_int(s, 2) != 0)
+            fail_msg("%s: %d and %d rows, %d of them differ", left, sqlite3_column_int(s, 0),
+                     sqlite3_column_int(s, 1), sqlite3_column_int(s, 2));
+        sqlite3_finalize(s);
+    }
+    sqlite3_close(db);
+}
+
+static enum status sweep_sharing(const char *text, const char *store, int n_workers, bool no_share,
+                                 size_t memory, struct error *err)
+{
+    write_text("share.yaml", text);
+    const struct sweep_options options = {.file = in_folder("share.yaml"),
+                                          .store = in_folder(store),
+                                          .model = model,
+                                          .device = "cpu",
+                                          .image_mode = IMAGE_MODE_FROM_FILE,
+                                          .max_new_tokens = 2,
+                                          .n_workers = n_workers,
+                                          .n_threads = 1,
+                                          .no_share = no_share,
+                                          .memory_bytes = memory};
+    return sweep_execute(&options, err);
+}
+
+static void cells_that_share_are_equal_to_cells_alone(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    char text[1600];
+    snprintf(text, sizeof text,
+             "name: share\n"
+             "benchmarks: [{name: jsonl, questions: %s/q.jsonl}]\n"
+             "methods:\n"
+             "  - vanilla\n"
+             "  - {name: sparsevlm, axes: {budget: [192, 64], recycle: [on, off]}}\n"
+             "  - {name: sparsevlm, params: {mode: paper}, axes: {lambda: [0.3, 0.6], tau: [0.1, 0.5]}}\n"
+             "  - {name: fastv, axes: {budget: [64]}}\n"
+             "  - {name: tome, axes: {budget: [64]}}\n"
+             "  - {name: divprune, axes: {budget: [64]}}\n"
+             "  - {name: random, params: {at: decoder, like: sparsevlm, budget: 64}, axes: {seed: [0, 1]}}\n"
+             "controls: [blank, mismatched, no-image]\n",
+             folder);
+    must(sweep_sharing(text, "alone.db", 1, true, 0, &err), OK, &err);
+    must(sweep_sharing(text, "shared.db", 1, false, 0, &err), OK, &err);
+    must(sweep_sharing(text, "two.db", 2, false, (size_t)3 << 20, &err), OK, &err);
+    expect_same_rows("alone.db", "shared.db");
+    expect_same_rows("alone.db", "two.db");
+}
+
 static void comparisons_are_to_vanilla_and_to_one_random_arm(void **state)
 {
     (void)state;
@@ -388,6 +469,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_interrupted_sweep_goes_on),
+        cmocka_unit_test(cells_that_share_are_equal_to_cells_alone),
         cmocka_unit_test(comparisons_are_to_vanilla_and_to_one_random_arm),
         cmocka_unit_test(a_trace_added_later_keeps_answers_and_times),
         cmocka_unit_test(a_first_picture_that_is_missing_fails_alone),

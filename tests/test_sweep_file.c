@@ -188,7 +188,12 @@ static void overrides_are_checked_like_the_file(void **state)
     static const struct {
         const char *set, *text;
     } wrong[] = {{"benchmarks.mini-pope.limit=x", "--set benchmarks.mini-pope.limit=x: limit"},
-                 {"benchmarks.pope.limit=3", "no element 'pope'"},
+                 {"benchmarks.pope.limit=3", "no element 'pope'; it has: mini-pope (or by number: 0 to 0)"},
+                 {"methods.fastv.budget=3", "no element 'fastv'; it has: sparsevlm (or by number: 0 to 1)"},
+                 {"methods.2.budget=3", "no element '2'"},
+                 {"methods.sparsevlm.axis.tau=[0.5]", "unknown key 'axis'"},
+                 {"methods.sparsevlm.axes.tua=[0.5]", "unknown parameter 'tua'"},
+                 {"methods..budget=3", "empty or too long"},
                  {"naem=x", "unknown key 'naem'"},
                  {"name", "expected PATH=VALUE"},
                  {"name.x=3", "nothing below"},
@@ -201,6 +206,99 @@ static void overrides_are_checked_like_the_file(void **state)
             fail_msg("--set %s: expected \"%s\", found \"%s\"", wrong[i].set, wrong[i].text, err.text);
     }
     unlink(path);
+}
+
+/* The arms' labels after one --set, one a line. */
+static void expect_arms(const char *rest, const char *set, const char *labels)
+{
+    struct sweep sweep;
+    struct grid grid;
+    struct error err = {0};
+    char found[600] = "";
+    write_file(head, rest);
+    enum status status = sweep_read(&sweep, path, &set, 1, &err);
+    unlink(path);
+    if (status != OK || grid_make(&grid, &sweep, 0, &err) != OK)
+        fail_msg("%s", err.text);
+    for (int i = 0; i < grid.n_arms; i++)
+        snprintf(found + strlen(found), sizeof found - strlen(found), "%s\n", grid.arms[i]->label);
+    assert_string_equal(found, labels);
+    grid_free(&grid);
+    sweep_free(&sweep);
+}
+
+static void an_override_reaches_what_its_path_names(void **state)
+{
+    (void)state;
+    static const char rest[] = "methods:\n"
+                               "  - vanilla\n"
+                               "  - {name: sparsevlm, axes: {budget: [192, 128]}}\n"
+                               "  - {name: sparsevlm, params: {budget: 64}, axes: {recycle: [off]}}\n";
+    /* Of two entries of one name the one that has the path: in the other the budget would be given twice. */
+    expect_arms(rest, "methods.sparsevlm.axes.budget=[96]",
+                "vanilla\nsparsevlm budget=96\nsparsevlm budget=64 recycle=off\n");
+    expect_arms(rest, "methods.sparsevlm.params.budget=96",
+                "vanilla\nsparsevlm budget=192\nsparsevlm budget=128\nsparsevlm budget=96 recycle=off\n");
+    /* Where none has it, all, and keys that are not there are made. */
+    expect_arms(rest, "methods.sparsevlm.params.tau=0.5",
+                "vanilla\nsparsevlm tau=0.5 budget=192\nsparsevlm tau=0.5 budget=128\n"
+                "sparsevlm budget=64 tau=0.5 recycle=off\n");
+    /* A bare name is an element like any other. */
+    expect_arms(rest, "methods.vanilla.control=blank",
+                "vanilla control=blank\nsparsevlm budget=192\nsparsevlm budget=128\n"
+                "sparsevlm budget=64 recycle=off\n");
+    expect_arms(
+        rest, "methods.0={name: fastv, budget: 64}",
+        "fastv budget=64\nsparsevlm budget=192\nsparsevlm budget=128\nsparsevlm budget=64 recycle=off\n");
+    /* What an anchor shares is changed where the path leads, and nowhere else. */
+    expect_arms("methods:\n"
+                "  - {name: sparsevlm, axes: &a {budget: [192, 128]}}\n"
+                "  - {name: fastv, axes: *a}\n",
+                "methods.sparsevlm.axes.budget=[64]",
+                "sparsevlm budget=64\nfastv budget=192\nfastv budget=128\n");
+}
+
+static void a_twin_stands_in_without_data(void **state)
+{
+    (void)state;
+    struct sweep sweep;
+    struct error err = {0};
+    static const char text[] =
+        "name: t\n"
+        "benchmarks:\n"
+        "  - {name: pope, limit: 300, split: tune, without_data: {name: mini-pope, limit: 60}}\n"
+        "  - {name: gqa, limit: 20, max_new_tokens: 9, without_data: mini-gqa}\n"
+        "  - {name: mme, questions: own.jsonl, without_data: mini-mme}\n"
+        "  - seed\n"
+        "methods: [vanilla]\n";
+    if (read_text(&sweep, text, "", &err) != OK)
+        fail_msg("%s", err.text);
+    assert_string_equal(sweep.benchmarks[0].name, "pope");
+    assert_int_equal(sweep.benchmarks[0].limit, 300);
+    sweep_stand_in(&sweep);
+    assert_string_equal(sweep.benchmarks[0].name, "mini-pope");
+    assert_string_equal(sweep.benchmarks[0].stands_in_for, "pope");
+    assert_int_equal(sweep.benchmarks[0].limit, 60);
+    assert_int_equal(sweep.benchmarks[0].split, SPLIT_TUNE);
+    assert_string_equal(sweep.benchmarks[1].name, "mini-gqa");
+    assert_int_equal(sweep.benchmarks[1].limit, 20);
+    assert_int_equal(sweep.benchmarks[1].max_new_tokens, 9);
+    assert_string_equal(sweep.benchmarks[2].name, "mme"); /* it names its own questions */
+    assert_string_equal(sweep.benchmarks[3].name, "seed");
+    sweep_free(&sweep);
+    static const char *const sets[] = {"benchmarks.mini-pope.limit=5", "benchmarks.gqa.limit=4"};
+    write_file(text, "");
+    if (sweep_read(&sweep, path, sets, 2, &err) != OK)
+        fail_msg("%s", err.text);
+    unlink(path);
+    sweep_stand_in(&sweep);
+    assert_int_equal(sweep.benchmarks[0].limit, 5);
+    assert_int_equal(sweep.benchmarks[1].limit, 4);
+    sweep_free(&sweep);
+    refuse("name: t\nbenchmarks:\n - {name: pope, without_data: gqa}\n", "methods: [vanilla]\n", 3,
+           "expected a generated twin, as mini-pope");
+    refuse("name: t\nbenchmarks:\n - {name: pope, without_data: {name: mini-pope, questions: q}}\n",
+           "methods: [vanilla]\n", 3, "unknown key 'questions'");
 }
 
 static void equal_configurations_are_one_cell(void **state)
@@ -406,6 +504,8 @@ int main(void)
         cmocka_unit_test(errors_name_the_line),
         cmocka_unit_test(hostile_yaml_is_survived),
         cmocka_unit_test(overrides_are_checked_like_the_file),
+        cmocka_unit_test(an_override_reaches_what_its_path_names),
+        cmocka_unit_test(a_twin_stands_in_without_data),
         cmocka_unit_test(equal_configurations_are_one_cell),
         cmocka_unit_test(benchmarks_that_differ_by_limit_are_one),
         cmocka_unit_test(a_grid_too_large_is_refused),
