@@ -293,6 +293,11 @@ static enum status count_rows(struct merge_report *report, struct store *store, 
     return status;
 }
 
+/* Cells of a benchmark whose files were missing, where another store had them. */
+static const char forget_missing[] =
+    "DELETE FROM cell WHERE source IN (SELECT o.id FROM source o JOIN source p ON p.benchmark = o.benchmark"
+    " AND p.files_sha <> '' WHERE o.files_sha = '')";
+
 /* Into the store of this path, all or nothing. */
 static enum status merge_into(struct merge_report *report, const char *path, const struct readable *inputs,
                               const struct merge_options *options, struct error *err)
@@ -304,6 +309,7 @@ static enum status merge_into(struct merge_report *report, const char *path, con
     TRY_GOTO(status, store_begin(store, err));
     for (int i = 0; i < options->n_inputs; i++)
         TRY_GOTO(status, merge_input(report, store, inputs[i].path, options->inputs[i], err));
+    TRY_GOTO(status, store_exec(store, forget_missing, "cannot be written", err));
     TRY_GOTO(status, make_figures(report, store, options, err));
     TRY_GOTO(status, count_rows(report, store, err));
 exit:

@@ -291,11 +291,29 @@ static enum status merge_planned(struct input *input, const struct pair *pair, s
     return status;
 }
 
+/* A cell that was stored while its benchmark's files were missing, of which OUT has cells with files now:
+ * what was missing is there, as when a sweep goes on (sweep.c). */
+static enum status is_outdated(bool *out, struct input *input, sqlite3_stmt *in, struct error *err)
+{
+    sqlite3_stmt *s;
+    *out = false;
+    if (!sqlite3_column_int(in, 6))
+        return OK;
+    TRY(store_prepare(&s, input->store, "SELECT 1 FROM source WHERE benchmark = ? AND files_sha <> ''", err));
+    sqlite3_bind_value(s, 1, sqlite3_column_value(in, 3));
+    enum status status = store_row(out, input->store, s, err);
+    sqlite3_finalize(s);
+    return status;
+}
+
 static enum status merge_cell(struct input *input, sqlite3_stmt *in, struct error *err)
 {
     struct pair pair;
     sqlite3_stmt *rows = input->statements[IN_ROWS], *mark = input->statements[MARK];
-    bool whole;
+    bool whole, outdated;
+    TRY(is_outdated(&outdated, input, in, err));
+    if (outdated)
+        return OK;
     TRY(pair_cell(&pair, input, in, err));
     sqlite3_bind_int64(rows, 1, pair.in);
     enum status status;
@@ -318,8 +336,11 @@ static enum status merge_cells(struct input *input, struct error *err)
 {
     sqlite3_stmt *s;
     TRY(store_exec(input->store, "UPDATE temp.merged SET whole = 0, now = 0", "cannot be written", err));
-    TRY(input_prepare(&s, input, "SELECT id, key, canonical, benchmark, source, reason FROM cell ORDER BY id",
-                      err));
+    TRY(input_prepare(
+        &s, input,
+        "SELECT c.id, c.key, c.canonical, c.benchmark, c.source, c.reason, o.files_sha = '' FROM cell c"
+        " JOIN source o ON o.id = c.source ORDER BY c.id",
+        err));
     enum status status;
     for (bool row; (status = input_row(&row, input, s, err)) == OK && row;)
         TRY_GOTO(status, merge_cell(input, s, err));

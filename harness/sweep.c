@@ -371,7 +371,8 @@ exit:
     return status;
 }
 
-/* Scores, intervals and comparisons of the cells that ran. */
+/* Scores, intervals and comparisons of the cells that ran; in one transaction: a reader sees the figures of
+ * the last summary until all of this one are there. */
 static enum status summarise_cells(struct run *run, struct error *err)
 {
     struct summed *cells = memory_alloc((size_t)run->grid.n_cells, sizeof *cells);
@@ -383,10 +384,14 @@ static enum status summarise_cells(struct run *run, struct error *err)
         if (cell_is_runnable(cell))
             cells[n++] = (struct summed){cell->id, &run->materials[cell->benchmark].data};
     }
-    enum status status = summarise(run->store, cells, n, err);
+    enum status status = store_tick(run->store, true, err);
+    if (status == OK)
+        status = summarise(run->store, cells, n, err);
     free(cells);
-    TRY(status);
-    return store_tick(run->store, true, err);
+    if (status == OK)
+        return store_tick(run->store, true, err);
+    (void)store_undo(run->store, &(struct error){0});
+    return status;
 }
 
 static const char *data_folder(const struct run *run)

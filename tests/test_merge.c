@@ -453,6 +453,29 @@ static void an_older_input_is_migrated_in_a_copy(void **state)
     expect("from-older.db", "SELECT count(*) FROM question WHERE is_number = 1", 2 * PICTURES);
 }
 
+/* Where a sweep found no files its cells say so; they give way to those of a machine that had them. */
+static void cells_of_missing_files_give_way(void **state)
+{
+    (void)state;
+    NEEDS_MODEL;
+    char before[65], after[65];
+    copy_store("missing.db", "full.db");
+    change("missing.db",
+           "DELETE FROM comparison; DELETE FROM keep_rate; DELETE FROM summary; DELETE FROM planned;"
+           " DELETE FROM keep; DELETE FROM layer; DELETE FROM sample; DELETE FROM question;"
+           " UPDATE source SET files_sha = ''; UPDATE cell SET reason = 'no files', key = 'm' || key");
+    must_merge("out-a.db", NAMES("missing.db"), true, OK);
+    expect("out-a.db", "SELECT count(*) FROM cells WHERE reason = 'no files'", CELLS);
+    must_merge("out-a.db", NAMES("full.db"), true, OK);
+    must_merge("out-b.db", NAMES("full.db", "missing.db"), true, OK);
+    assert_true(equal_stores("full.db", "out-a.db"));
+    assert_true(equal_stores("full.db", "out-b.db"));
+    hash_file(before, "out-b.db");
+    must_merge("out-b.db", NAMES("missing.db"), true, OK);
+    hash_file(after, "out-b.db");
+    assert_string_equal(before, after);
+}
+
 /* Killed at any moment OUT is what it was, or all is in it. */
 static void a_killed_merge_leaves_out_as_it_was(void **state)
 {
@@ -592,6 +615,7 @@ int main(void)
         cmocka_unit_test(another_answer_is_a_conflict),
         cmocka_unit_test(bad_inputs_are_named_before_out_is_touched),
         cmocka_unit_test(an_older_input_is_migrated_in_a_copy),
+        cmocka_unit_test(cells_of_missing_files_give_way),
         cmocka_unit_test(a_killed_merge_leaves_out_as_it_was),
         cmocka_unit_test(the_commands_say_what_they_did),
         cmocka_unit_test(cells_of_two_revisions_are_paired_by_config),
