@@ -14,7 +14,7 @@ STORE  = results/$(NAME)/$(NAME).db
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build build-all sweep test report bench docs format help clean sanitize
+.PHONY: all setup build build-all sweep test report bench docs format help clean sanitize slurm
 
 all: build
 
@@ -47,13 +47,24 @@ sweep: build
 report: build
 	@$(WINNOW) report '$(STORE)' -o 'results/$(NAME)'
 
-test: build-all sanitize
-	@ctest --test-dir $(BUILD) --output-on-failure
+test: build-all slurm sanitize
+	@$(WITH_SLURM) ctest --test-dir $(BUILD) --output-on-failure
 
 # The same tests under the address and undefined-behaviour sanitizers.
 sanitize: setup
 	@$(MAKE) BUILD=$(BUILD)-sanitize CMAKE_FLAGS="-DWINNOW_SANITIZE=ON" build-all
-	@ctest --test-dir $(BUILD)-sanitize --output-on-failure
+	@$(WITH_SLURM) ctest --test-dir $(BUILD)-sanitize --output-on-failure
+
+# Slurm's programs for tests/test_slurm.c (3 MB), where they are not installed: only unpacked, so that no
+# service of theirs starts. Without them that one test is skipped.
+SLURM_ROOT = $(abspath $(BUILD))/slurm
+WITH_SLURM = WINNOW_SLURM_ROOT=$(SLURM_ROOT)
+slurm: setup
+	@[ -d $(SLURM_ROOT) ] || [ -e /usr/sbin/slurmctld ] || { new=$(SLURM_ROOT).tmp-$$$$; mkdir -p $$new/debs/partial && \
+	apt-get install -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1 -o Dir::Cache::archives=$$new/debs \
+	  munge slurmctld slurmd slurm-client >$$new/log 2>&1 && \
+	for deb in $$new/debs/*.deb; do dpkg -x $$deb $$new || exit 1; done && rm -r $$new/debs && mv $$new $(SLURM_ROOT) || \
+	{ rm -rf $$new; echo "Slurm's packages cannot be fetched: its test will be skipped"; }; }
 
 bench: build
 	@$(WINNOW) bench --geometry miniature --methods vanilla,sparsevlm,fastv,random --budgets 192,128,64

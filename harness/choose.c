@@ -1,10 +1,10 @@
 /* Choice of samples and pictures, see choose.h. */
 #include "harness/choose.h"
 
-#include <stdlib.h> /* qsort, strtoull */
+#include <stdlib.h> /* qsort */
 #include <string.h> /* strlen */
 
-#include "core/map.h"    /* distinct pictures */
+#include "core/map.h"    /* distinct pictures and clusters */
 #include "core/memory.h" /* memory_* */
 #include "core/rng.h"    /* rng_u64 */
 #include "core/sha256.h" /* sha256_* */
@@ -28,13 +28,15 @@ static bool in_split(const char *digest, enum split split)
     return split == SPLIT_ALL || split == half;
 }
 
-static bool in_shard(const char *digest, const struct choice *choice)
+/* `clusters` numbers those that were met; left as it is where all rows are asked. */
+static bool in_shard(struct map *clusters, int *n_clusters, const char *cluster, const struct choice *choice)
 {
-    char middle[17];
-    memcpy(middle, digest + 16, 16); /* others than the digits that the split looks at */
-    middle[16] = 0;
-    return choice->n_shards < 2 || strtoull(middle, NULL, 16) % (unsigned long long)choice->n_shards ==
-                                       (unsigned long long)choice->shard - 1;
+    if (choice->n_shards < 2)
+        return true;
+    int number = map_get(clusters, cluster, strlen(cluster));
+    if (number < 0)
+        map_put(clusters, cluster, strlen(cluster), number = (*n_clusters)++);
+    return number % choice->n_shards == choice->shard - 1;
 }
 
 static void group_digest(char out[65], const struct dataset *dataset, const struct sample *sample)
@@ -52,13 +54,14 @@ enum status choose_samples(int **rows, int *n, const struct dataset *dataset, co
     *n = 0;
     *rows = memory_zero((size_t)dataset->n, sizeof **rows);
     struct ranked *ranked = memory_zero((size_t)dataset->n, sizeof *ranked);
-    if (*rows == NULL || ranked == NULL) {
+    struct map clusters = {0};
+    if (*rows == NULL || ranked == NULL || !map_init(&clusters, dataset->n > 0 ? (size_t)dataset->n : 1)) {
         free(*rows);
         free(ranked);
         *rows = NULL;
         return memory_failed(err, "the choice of samples", (size_t)dataset->n * sizeof *ranked);
     }
-    int n_ranked = 0;
+    int n_ranked = 0, n_clusters = 0;
     char digest[65];
     for (int row = 0; row < dataset->n; row++) {
         const struct sample *sample = &dataset->samples[row];
@@ -77,12 +80,11 @@ enum status choose_samples(int **rows, int *n, const struct dataset *dataset, co
             break;
         left -= end - first;
         for (int i = first; i < end; i++) {
-            const char *cluster = dataset->samples[ranked[i].row].cluster;
-            sha256_hex(digest, cluster, strlen(cluster));
-            if (in_shard(digest, choice))
+            if (in_shard(&clusters, &n_clusters, dataset->samples[ranked[i].row].cluster, choice))
                 (*rows)[(*n)++] = ranked[i].row;
         }
     }
+    map_free(&clusters);
     free(ranked);
     return OK;
 }

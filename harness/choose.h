@@ -4,7 +4,8 @@
  *   order   scoring groups ascend by SHA-256 of the bytes NAME 0x00 GROUP, NAME the benchmark as asked for
  *   split   first byte of SHA-256 of the cluster even: tune, odd: confirm
  *   limit   whole groups of the split in that order, up to the first that does not fit
- *   shard   of those, the rows whose cluster's digest (digits 16 to 31) gives shard - 1 modulo n_shards
+ *   shard   of those, the rows of every n_shards-th cluster, clusters counted in the order in which they
+ * first appear: shards differ by one cluster at most, and a larger limit moves no row to another shard
  */
 #ifndef WINNOW_CHOOSE_H
 #define WINNOW_CHOOSE_H

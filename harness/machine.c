@@ -1,6 +1,7 @@
 /* The machine from /proc/cpuinfo and uname, see machine.h. */
 #include "harness/machine.h"
 
+#include <sched.h>       /* sched_getaffinity */
 #include <stdio.h>       /* fopen */
 #include <string.h>      /* strncmp */
 #include <sys/utsname.h> /* uname */
@@ -23,4 +24,12 @@ void machine_name(char *out, size_t size)
     uname(&system);
     snprintf(out, size, "%s, %ld cores, %s %s, %.*s", model, sysconf(_SC_NPROCESSORS_ONLN), system.sysname,
              system.machine, (int)strcspn(system.nodename, "."), system.nodename);
+}
+
+int machine_cores(void)
+{
+    cpu_set_t cores; /* more than CPU_SETSIZE cores: the call fails */
+    long n =
+        sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : (int)n;
 }

@@ -10,4 +10,7 @@ enum { MACHINE_SIZE = 256 };
  */
 void machine_name(char *out, size_t size);
 
+/* Cores that this process may use: those a scheduler or taskset left to it, not all that the machine has. */
+int machine_cores(void);
+
 #endif

@@ -33,13 +33,18 @@ static const struct command commands[] = {
      "cut.\n" COMMON_USAGE},
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
-     "             [--shard I/N] [--workers N] [--no-share] [--memory SIZE] [--timeout-per-sample S] "
-     "[--json]\n"
+     "             [--shard I/N] [--workers N] [--no-share] [--memory SIZE] [--timeout-per-sample S]\n"
+     "             [--json] [--shards N] [--slurm [SBATCH OPTIONS]]\n"
      "Cells share the work they have in common, in SIZE bytes (default: a quarter of the machine's memory);\n"
      "--no-share runs each alone. Answers and figures are the same. Interrupted, the same command goes on\n"
-     "where it stopped; from another terminal: winnow status. Shards are brought together by winnow merge.\n"
+     "where it stopped; from another terminal: winnow status.\n"
      "--json prints events, a JSON object a line: start, phase, progress (each second), sample_failed,\n"
-     "cell_done, and end with the figures of every cell; with --plan one document.\n"},
+     "cell_done, and end with the figures of every cell; with --plan one document.\n"
+     "--shard I/N asks one part of the samples; `winnow merge` puts the stores of all parts together.\n"
+     "--slurm submits an array job of N shards, and a job that merges them into S.db. What stands behind it\n"
+     "goes to sbatch (behind `--`, where there is one): --slurm --array=1-8 --partition=P --time=4:00:00.\n"
+     "N is that of --shards N or of --array=1-N. Submitting again goes on; --slurm --plan only prints the\n"
+     "script and how it would be submitted.\n"},
     {"report", cmd_report, "tables, plots and pictures from a store",
      "winnow report S.db... [-o DIR] [--format md,csv,png,svg] [--tables LIST] [--baseline vanilla]\n"
      "Tables: main, controls, tradeoff, table1, table4, fig5, fig6, sensitivity.\n"},

@@ -547,6 +547,61 @@ static enum status execute(struct run *run, struct error *err)
     return status;
 }
 
+static enum status add_place(struct sweep_outline *out, const char *option, const char *path,
+                             struct error *err)
+{
+    if (path == NULL)
+        return OK;
+    char *copy = memory_text(path);
+    if (copy == NULL)
+        return memory_failed(err, "a path", strlen(path));
+    out->places[out->n_places++] = (struct sweep_place){option, copy};
+    return OK;
+}
+
+static enum status add_places(struct sweep_outline *out, const struct run *run, struct error *err)
+{
+    size_t n_most = 1 + 2 * (size_t)run->sweep.n_benchmarks;
+    out->places = memory_zero(n_most, sizeof *out->places);
+    if (out->places == NULL)
+        return memory_failed(err, "paths", n_most * sizeof *out->places);
+    TRY(add_place(out, "data", run->options->data ? run->options->data : run->sweep.data, err));
+    for (int i = 0; i < run->sweep.n_benchmarks; i++) {
+        TRY(add_place(out, "questions", run->sweep.benchmarks[i].questions, err));
+        TRY(add_place(out, "annotations", run->sweep.benchmarks[i].annotations, err));
+    }
+    return OK;
+}
+
+enum status sweep_outline_make(struct sweep_outline *out, const struct sweep_options *options,
+                               struct error *err)
+{
+    struct run run = {.options = options};
+    enum status status = OK;
+    *out = (struct sweep_outline){0};
+    TRY_GOTO(status, read_file(&run, err));
+    TRY_GOTO(status, grid_make(&run.grid, &run.sweep, options->seed, err));
+    TRY_GOTO(status, make_paths(&run, err));
+    TRY_GOTO(status, add_places(out, &run, err));
+    out->store = run.store_path;
+    run.store_path = NULL;
+exit:
+    grid_free(&run.grid);
+    sweep_free(&run.sweep);
+    free(run.store_path);
+    free(run.trace_path);
+    free(run.data_path);
+    return status;
+}
+
+void sweep_outline_free(struct sweep_outline *outline)
+{
+    for (int i = 0; i < outline->n_places; i++)
+        free(outline->places[i].path);
+    free(outline->places);
+    free(outline->store);
+}
+
 enum status sweep_execute(const struct sweep_options *options, struct error *err)
 {
     struct sigaction action = {.sa_handler = on_signal}, old_int, old_term;

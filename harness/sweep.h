@@ -42,4 +42,21 @@ struct sweep_options {
  */
 enum status sweep_execute(const struct sweep_options *options, struct error *err);
 
+/* Where files of benchmarks lie. */
+struct sweep_place {
+    const char *option; /* data, questions, annotations: as the commands that score call it */
+    char *path;
+};
+/* What a sweep is before anything runs. Texts are owned: sweep_outline_free. */
+struct sweep_outline {
+    char *store;                /* where its store will be */
+    struct sweep_place *places; /* that the sweep names */
+    int n_places;
+};
+/* Reads the file and finds the models, as the sweep will: what is wrong with them is said here. Nothing is
+ * written, no weights are read. */
+enum status sweep_outline_make(struct sweep_outline *out, const struct sweep_options *options,
+                               struct error *err);
+void sweep_outline_free(struct sweep_outline *outline);
+
 #endif

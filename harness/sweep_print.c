@@ -6,7 +6,6 @@
 #include <stdio.h>  /* printf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
-#include <unistd.h> /* sysconf */
 
 #include "core/json.h"
 #include "core/memory.h"

@@ -12,7 +12,6 @@
 #include <stdio.h>  /* fprintf */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
-#include <unistd.h> /* sysconf */
 
 #include "core/memory.h"
 #include "harness/stats.h"
@@ -222,9 +221,12 @@ exit:
     return status;
 }
 
+/* Of a shard its part of them, so that all shards together time as many as one sweep would. */
 static int timed_rows(const struct run *run, const struct material *material)
 {
-    return material->n_rows < run->sweep.timing.samples ? material->n_rows : run->sweep.timing.samples;
+    int n_shards = run->options->n_shards > 1 ? run->options->n_shards : 1;
+    int n = (run->sweep.timing.samples + n_shards - 1) / n_shards;
+    return material->n_rows < n ? material->n_rows : n;
 }
 
 static void cells_free(struct timing *timing)
@@ -286,8 +288,7 @@ exit:
 
 enum status sweep_timing(struct run *run, struct error *err)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n_threads = run->options->n_threads > 0 ? run->options->n_threads : n_cores > 0 ? (int)n_cores : 1;
+    int n_threads = run->options->n_threads > 0 ? run->options->n_threads : machine_cores();
     struct timing timing = {.run = run};
     timing.cells = memory_zero((size_t)run->grid.n_cells, sizeof *timing.cells);
     double *column = memory_zero((size_t)run->sweep.timing.repeats, sizeof *column);

@@ -366,10 +366,9 @@ static void *worker(void *context)
 
 int sweep_workers(const struct run *run)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     int n = run->options->n_workers;
     if (n == 0) /* a GPU is one worker's */
-        n = strcmp(vlm_device(run->vlm), "cuda") == 0 || n_cores < 1 ? 1 : (int)n_cores;
+        n = strcmp(vlm_device(run->vlm), "cuda") == 0 ? 1 : machine_cores();
     return n;
 }
 
