@@ -238,7 +238,13 @@ static enum status trace_write(const struct ask *ask, const struct vlm *vlm, con
         .question = question, .answer = answer->turns[0].text, .image = image, .result = answer};
     if (features)
         features_grid(features, &sample.grid_rows, &sample.grid_cols), sample.n_grids = 1;
-    enum status status = trace_cell(trace, "ask", ask->method.reducer->name, params, vlm_dir(vlm), err);
+    enum status status = trace_replace(trace, "ask", err);
+    if (status == OK)
+        status = trace_cell(trace, "ask", ask->method.reducer->name, params, vlm_dir(vlm), err);
+    enum image_mode mode = ask->common.image_mode;
+    mode = mode == IMAGE_MODE_FROM_FILE ? vlm_processor(vlm)->mode : mode;
+    if (status == OK)
+        trace_note(trace, "ask", "image_mode", mode == IMAGE_MODE_CROP ? "crop" : "pad");
     if (status == OK)
         status = trace_sample(trace, "ask", &sample, err);
     struct error closing;

@@ -92,21 +92,78 @@ static bool is_news(const struct picture *pictures, int n)
     return true;
 }
 
-/* Rows: one sample, every cell that has it. */
+static int by_title(const void *a, const void *b)
+{
+    return strcmp(((const struct picture *)a)->title, ((const struct picture *)b)->title);
+}
+
+/* The pictures that belong on the sheet, in front; the others are freed. Returns how many there are. */
+static int keep_news(struct picture *pictures, int n)
+{
+    int n_kept = 0;
+    for (int i = 0; i < n; i++) {
+        struct picture picture = pictures[i];
+        pictures[i] = (struct picture){0};
+        pictures[n_kept] = picture;
+        if (is_news(pictures, n_kept))
+            n_kept++;
+        else
+            picture_free(&pictures[n_kept]);
+    }
+    return n_kept;
+}
+
+/* Rows [first, *end) around row i are of one method: the first word of their titles. */
+static int method_rows(int *first, const struct picture *pictures, int n, int i)
+{
+    size_t length = strcspn(pictures[i].title, " ,");
+    int end = i;
+    *first = i;
+    while (*first > 0 && strncmp(pictures[*first - 1].title, pictures[i].title, length + 1) == 0)
+        --*first;
+    while (end < n && strncmp(pictures[end].title, pictures[i].title, length + 1) == 0)
+        end++;
+    return end - *first;
+}
+
+/* Makes n rows fit a sheet: the method with most loses its first one, again and again, so that each is seen.
+ */
+static int thin_out(struct picture *pictures, int n)
+{
+    while (n > SHEET_ROWS_MAX) {
+        int most = 0, at = 0;
+        for (int i = 0; i < n; i++) {
+            int first, count = method_rows(&first, pictures, n, i);
+            if (count > most) {
+                most = count;
+                at = first;
+            }
+        }
+        picture_free(&pictures[at]);
+        memmove(&pictures[at], &pictures[at + 1], (size_t)(n - at - 1) * sizeof *pictures);
+        n--;
+    }
+    return n;
+}
+
+/* Rows: one sample, every cell that has it, by method and settings. */
 static enum status show_methods(struct trace_view *trace, const struct names *cells,
                                 const struct show_options *options, struct error *err)
 {
-    struct picture pictures[SHEET_ROWS_MAX] = {{.rows = 0}};
+    enum { CELLS_MAX = 256 };
+    struct picture *pictures = memory_zero(CELLS_MAX, sizeof *pictures);
+    if (pictures == NULL)
+        return memory_failed(err, "pictures", CELLS_MAX * sizeof *pictures);
     int n = 0;
     enum status status = OK;
-    for (int i = 0; i < cells->n && n < SHEET_ROWS_MAX && status == OK; i++) {
-        if (!trace_view_has(trace, cells->names[i], options->sample))
-            continue;
-        status = trace_view_picture(&pictures[n], trace, cells->names[i], options->sample, err);
-        if (status == OK && is_news(pictures, n))
-            n++;
-        else
-            picture_free(&pictures[n]);
+    for (int i = 0; i < cells->n && n < CELLS_MAX && status == OK; i++)
+        if (trace_view_has(trace, cells->names[i], options->sample)) {
+            status = trace_view_picture(&pictures[n], trace, cells->names[i], options->sample, err);
+            n += status == OK;
+        }
+    if (status == OK) {
+        qsort(pictures, (size_t)n, sizeof *pictures, by_title);
+        n = keep_news(pictures, n);
     }
     if (status == OK && n == 0)
         status = fail(err, BAD_INPUT,
@@ -114,10 +171,17 @@ static enum status show_methods(struct trace_view *trace, const struct names *ce
                       options->sample);
     char title[160];
     snprintf(title, sizeof title, "Sample %.64s", options->sample);
+    if (status == OK && n > SHEET_ROWS_MAX) {
+        fprintf(stderr,
+                "%d cells have sample %.64s, %d are drawn, of every method some; --cell KEY draws one\n", n,
+                options->sample, SHEET_ROWS_MAX);
+        n = thin_out(pictures, n);
+    }
     if (status == OK)
         status = write_sheet(options->out, "methods", pictures, n, title, err);
     for (int i = 0; i < n; i++)
         picture_free(&pictures[i]);
+    free(pictures);
     return status;
 }
 

@@ -68,6 +68,7 @@ static enum status calibrate(struct calibration *out, struct session *session, c
                              const struct cell *cell, struct error *err)
 {
     session_share(session, 0); /* each run alone */
+
     const struct material *material = &run->materials[cell->benchmark];
     double macs[N_STAGES] = {0}, vision_ms = 0, prefill_ms = 0, decode_ms = 0;
     int n = 0, n_ids = 0;
@@ -241,17 +242,26 @@ static bool is_planned(const struct run *run, int cell)
     return own->model == run->model && own->reason == NULL;
 }
 
-/* A cell to calibrate with: without a method, on pictures that are there. */
+/* A cell to calibrate with: without a method, on pictures that are there; rather one with pictures. */
 static const struct cell *plain_cell(const struct run *run)
 {
+    const struct cell *found = NULL;
     for (int i = 0; i < run->grid.n_cells; i++) {
         const struct cell *cell = &run->grid.cells[i];
         const struct material *material = &run->materials[cell->benchmark];
         if (is_planned(run, i) && material->open && material->n_rows > 0 && material->n_images_missing == 0 &&
-            cell->arm->control == CONTROL_NONE && cell->arm->method.reducer->dense)
-            return cell;
+            cell->arm->control == CONTROL_NONE && cell->arm->method.reducer->dense &&
+            (found == NULL || (shown_row(&run->materials[found->benchmark], CONTROL_NONE,
+                                         run->materials[found->benchmark].rows[0]) < 0 &&
+                               shown_row(material, CONTROL_NONE, material->rows[0]) >= 0)))
+            found = cell;
     }
-    return NULL;
+    return found;
+}
+
+static double finite_or_nan(double value)
+{
+    return isfinite(value) ? value : (double)NAN;
 }
 
 static void estimate(struct sweep_cost *out, const struct run *run, const struct calibration *rates,
@@ -265,11 +275,13 @@ static void estimate(struct sweep_cost *out, const struct run *run, const struct
     out->seconds = (shared->vision / rates->vision_rate +
                     (shared->layers + shared->rest) / rates->prefill_rate + shared->decode / decode) /
                    sweep_workers(run);
+    out->seconds = finite_or_nan(out->seconds);
     out->timing_seconds = 0;
     for (int i = 0; i < run->grid.n_cells; i++)
         if (is_planned(run, i) && run->grid.cells[i].arm->control == CONTROL_NONE)
             out->timing_seconds += run->sweep.timing.samples * (double)run->sweep.timing.repeats *
                                    (cost_alone(&costs[i]) - costs[i].vision) / rates->prefill_rate;
+    out->timing_seconds = finite_or_nan(out->timing_seconds);
 }
 
 enum status cost_sweep(struct sweep_cost *out, struct cell_cost *costs, struct run *run, const int *n_left,
@@ -288,7 +300,9 @@ enum status cost_sweep(struct sweep_cost *out, struct cell_cost *costs, struct r
     if (plain) {
         TRY_GOTO(status, session_open(&session, run->vlm,
                                       run->options->n_threads > 0 ? run->options->n_threads : 1, err));
-        TRY_GOTO(status, calibrate(&rates, session, run, plain, err));
+        struct error ignored; /* a picture that cannot be read is that sample's affair */
+        if (calibrate(&rates, session, run, plain, &ignored) != OK)
+            rates = (struct calibration){.n_ids = 4};
     }
     for (int i = 0; i < run->grid.n_cells; i++)
         if (is_planned(run, i)) {

@@ -3,6 +3,7 @@
 
 #include <pthread.h> /* the lock */
 #include <stdint.h>  /* int32_t */
+#include <stdio.h>   /* snprintf */
 #include <stdlib.h>  /* free */
 #include <string.h>  /* strlen */
 
@@ -22,6 +23,25 @@ void hdf5_enter(void)
 void hdf5_leave(void)
 {
     pthread_mutex_unlock(&lock);
+}
+
+struct cause {
+    char *text;
+    size_t size;
+};
+
+static herr_t cause_visit(unsigned n, const H5E_error2_t *found, void *context)
+{
+    const struct cause *cause = context;
+    if (n == 0 && found->desc != NULL)
+        snprintf(cause->text, cause->size, "HDF5 says: %s", found->desc);
+    return 0;
+}
+
+void hdf5_cause(char *out, size_t size)
+{
+    snprintf(out, size, "HDF5 gives no reason");
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, cause_visit, &(struct cause){out, size});
 }
 
 bool hdf5_has(hid_t at, const char *name)

@@ -17,6 +17,8 @@
  * its own. */
 void hdf5_enter(void);
 void hdf5_leave(void);
+/* What HDF5 says of the call that failed last: its innermost reason. Before the next call. */
+void hdf5_cause(char *out, size_t size);
 
 /* Whether `name` in `at` is an object of this file (no soft or external link). */
 bool hdf5_has(hid_t at, const char *name);

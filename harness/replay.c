@@ -13,10 +13,11 @@
 #include <sys/file.h> /* flock, which HDF5 locks with */
 #include <unistd.h>   /* close */
 
-#include "core/json.h"         /* json_parse */
-#include "core/limits.h"       /* LIMIT_* */
-#include "core/memory.h"       /* memory_* */
-#include "harness/hdf5_file.h" /* hdf5_* */
+#include "core/json.h"           /* json_parse */
+#include "core/limits.h"         /* LIMIT_* */
+#include "core/memory.h"         /* memory_* */
+#include "harness/hdf5_driver.h" /* hdf5_open */
+#include "harness/hdf5_file.h"   /* hdf5_* */
 
 enum {
     NAME_SIZE = 128,
@@ -49,7 +50,7 @@ static enum status file_open(hid_t *out, const char *path, struct error *err)
     if (!file_exists(path))
         return fail(err, BAD_INPUT, "%s: no such trace; a sweep with `trace: {samples: all}` makes one",
                     path);
-    *out = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    *out = hdf5_open(path);
     if (*out >= 0)
         return OK;
     if (access(path, R_OK) != 0)

@@ -19,6 +19,7 @@
 #include "harness/latency.h"
 #include "harness/summary.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 #include "revision.h" /* made by the build */
 
@@ -241,6 +242,8 @@ static enum status open_outputs(struct run *run, struct error *err)
         TRY(make_folder(folder, err));
     if (run->sweep.trace.wanted) /* first: what lies there may be refused, and then no store is made */
         TRY(trace_open(&run->trace, run->trace_path, &moved, err));
+    if (run->trace)
+        trace_limit(run->trace, run->sweep.trace.limit);
     TRY(store_open(&run->store, run->store_path, err));
     if (moved)
         fprintf(stderr, "%s could not be read any more: moved to %s.damaged; its samples are traced anew\n",
@@ -275,6 +278,8 @@ static enum status run_model(struct run *run, int model, struct error *err)
             status = open_outputs(run, err);
         if (status == OK && !run->progress.open)
             status = progress_open(&run->progress, run, err);
+        if (status == OK)
+            status = trace_plan_print(run, stderr, err);
         if (status == OK)
             status = store_cells(run, err);
         if (status == OK)
@@ -336,6 +341,8 @@ static int list_infeasible(const struct run *run)
 static enum status list_failures(struct run *run, struct error *err)
 {
     int n_infeasible = list_infeasible(run);
+    if (run->trace)
+        trace_report(run->trace, stderr);
     enum { LISTED = 10 };
     int n_failed = 0;
     sqlite3_stmt *s;

@@ -2,7 +2,7 @@
  */
 #include "harness/sweep_file.h"
 
-#include <stdlib.h> /* free */
+#include <stdlib.h> /* strtod */
 #include <string.h> /* strcmp */
 
 #include "core/limits.h"        /* LIMIT_* */
@@ -24,7 +24,9 @@ enum {
     REPEATS_MAX = 1000,
     TIMING_SAMPLES = 20,
     TIMING_REPEATS = 5,
-    TRACE_SAMPLES = 4
+    TRACE_SAMPLES = 4,
+    TRACE_BYTES = 1 << 30, /* of its file */
+    SIZE_LEAST = 100000
 };
 
 /* The tree owns all texts and arrays of the sweep. */
@@ -300,12 +302,39 @@ static enum status read_timing(struct sweep *out, const struct yaml_tree *tree, 
     return OK;
 }
 
+/* A number of bytes: 500MB, 1.5GiB; decimal and binary units are what they say. */
+static enum status read_size(int64_t *out, const struct yaml_tree *tree, int node, const char *what,
+                             struct error *err)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},
+                 {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+    const char *text;
+    char *end;
+    TRY(yaml_text(&text, tree, node, what, err));
+    double value = *text >= '0' && *text <= '9' ? strtod(text, &end) : 0;
+    if (value > 0)
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+            if (strcmp(end + strspn(end, " "), units[i].unit) == 0 && value * units[i].bytes >= SIZE_LEAST &&
+                value * units[i].bytes < 0x1p62) {
+                *out = (int64_t)(value * units[i].bytes);
+                return OK;
+            }
+    return yaml_fail(
+        err, tree, node,
+        "%s: expected a size of at least 100KB with its unit, as in 500MB or 1GiB, found '%.40s'", what,
+        text);
+}
+
 static enum status read_trace(struct sweep *out, const struct yaml_tree *tree, int node, struct error *err)
 {
-    static const char *const keys[] = {"samples", "keep", "attention", NULL};
+    static const char *const keys[] = {"samples", "limit", "keep", "attention", NULL};
     TRY(yaml_check_map(tree, node, "trace", keys, err));
     out->trace.wanted = true;
     out->trace.samples = TRACE_SAMPLES;
+    out->trace.limit = TRACE_BYTES;
     int value = yaml_get(tree, node, "samples"), index;
     if (value) {
         const char *text;
@@ -315,6 +344,8 @@ static enum status read_trace(struct sweep *out, const struct yaml_tree *tree, i
         else
             TRY(yaml_int(&out->trace.samples, tree, value, "trace.samples (or all)", 1, SAMPLES_MAX, err));
     }
+    if ((value = yaml_get(tree, node, "limit")))
+        TRY(read_size(&out->trace.limit, tree, value, "trace.limit", err));
     if ((value = yaml_get(tree, node, "keep"))) {
         TRY(yaml_choice(&index, tree, value, "trace.keep", (const char *const[]){"all", "cuts", NULL}, err));
         out->trace.cuts_only = index == 1;

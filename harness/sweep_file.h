@@ -14,6 +14,7 @@
 #define WINNOW_SWEEP_FILE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/budget.h"
 #include "core/error.h"
@@ -85,6 +86,7 @@ struct sweep {
     struct {
         bool wanted, cuts_only; /* cuts_only: indices, neither picture nor scores */
         int samples;            /* -1: all */
+        int64_t limit;          /* bytes of its file */
         int attention[LIMIT_LAYERS];
         int n_attention;
     } trace;

@@ -12,6 +12,7 @@
 #include "harness/cost.h"
 #include "harness/stats.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 
 /* Share of samples that two methods answer differently, taken for the smallest detectable difference. */
 static const double discordance = 0.08;
@@ -153,8 +154,9 @@ static void plan_totals(struct run *run, const struct totals *totals)
                              "pictures", (json_int_t)memory.features, "shared", (json_int_t)memory.shared,
                              "flops_apart", cost->apart, "flops_shared", cost->shared, "expected_s",
                              known ? json_real(cost->seconds) : json_null(), "expected_timing_s",
-                             known && timed ? json_real(cost->timing_seconds) : json_null(), "benchmarks",
-                             totals->benchmarks, "cells", totals->cells));
+                             known && timed && !isnan(cost->timing_seconds) ? json_real(cost->timing_seconds)
+                                                                            : json_null(),
+                             "benchmarks", totals->benchmarks, "cells", totals->cells));
     if (run->options->json)
         return;
     printf("\n%lld samples to run: %.4g FLOPs apart, %.4g with what cells share (%.0f %%)\n",
@@ -206,6 +208,7 @@ enum status sweep_print_plan(struct run *run, struct error *err)
             plan_line(&totals, run, &run->grid.cells[i], cell_samples(run, &run->grid.cells[i]),
                       totals.n_left[i], cost_alone(&totals.costs[i]));
     plan_totals(run, &totals);
+    status = trace_plan_state(run, err);
 exit:
     free(totals.costs);
     free(totals.n_left);

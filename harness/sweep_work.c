@@ -18,6 +18,7 @@
 #include "harness/replay.h"
 #include "harness/shown_cache.h"
 #include "harness/sweep_run.h"
+#include "harness/trace_plan.h"
 #include "harness/work_queue.h"
 
 struct work {
@@ -200,8 +201,11 @@ static enum status write_trace(struct work *work, const struct cell *cell, const
     if (shown->n > 0)
         features_grid(shown->features[0], &sample.grid_rows, &sample.grid_cols);
     if (row >= 0 && !sample.cuts_only && cell->arm->control != CONTROL_BLANK) {
-        TRY(sample_pictures(&pictures, &n_pictures, &material->data, row, err));
-        sample.image = &pictures[0]; /* of a clip the first frame */
+        sample.picture = material->data.samples[row].image;
+        if (!trace_knows(run->trace, sample.picture)) {
+            TRY(sample_pictures(&pictures, &n_pictures, &material->data, row, err));
+            sample.image = &pictures[0]; /* of a clip the first frame */
+        }
     }
     enum status status = trace_sample(run->trace, cell->key, &sample, err);
     pictures_free(pictures, n_pictures);
@@ -310,6 +314,10 @@ static void run_item(struct work *work, struct session *session, const struct it
     struct effort effort = {0};
     struct error err = {0};
     double start = clock_ms();
+    if (item->answered && !trace_wants(run->trace, run->grid.cells[item->cell].key, item->row)) {
+        work_finished(work, item, false, &effort, NULL); /* the trace is full since */
+        return;
+    }
     enum status status = ask(&answer, &shown, &effort, work, session, item, share, &err);
     bool failed = status != OK;
     const struct error why = err;

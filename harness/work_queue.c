@@ -7,6 +7,7 @@
 #include "core/limits.h"
 #include "core/map.h"
 #include "core/memory.h"
+#include "harness/trace_plan.h"
 
 /* ---- taking --------------------------------------------------------------------------------- */
 
@@ -121,12 +122,6 @@ static bool is_in(const struct material *material, int i, const char *cluster)
     return cluster && strcmp(material->data.samples[material->rows[i]].cluster, cluster) == 0;
 }
 
-/* place: in the order of tracing, the paired picture's samples first. */
-static bool is_traced(const struct run *run, int place)
-{
-    return run->sweep.trace.wanted && (run->sweep.trace.samples < 0 || place < run->sweep.trace.samples);
-}
-
 /* What is left to do of one cell, with the pictures numbered by `pictures`. */
 static enum status add_items(struct work_queue *queue, struct run *run, int cell_index, struct map *pictures,
                              uint8_t *states, struct error *err)
@@ -137,18 +132,23 @@ static enum status add_items(struct work_queue *queue, struct run *run, int cell
     TRY(order_of(&order, run, cell, err));
     memset(states, 0, (size_t)material->data.n);
     TRY(store_states(states, material->data.n, run->store, cell->id, err));
-    if (run->sweep.trace.wanted)
+    if (run->sweep.trace.wanted) {
         TRY(trace_cell(run->trace, cell->key, cell->arm->method.reducer->name, cell->arm->params,
                        run->sweep.models[run->model], err));
+        trace_note(run->trace, cell->key, "label", cell->arm->label);
+        trace_note(run->trace, cell->key, "image_mode", image_mode_names[material->entry->image_mode]);
+    }
     const char *paired = run->sweep.trace.wanted ? paired_cluster(material) : NULL;
     int n_paired = 0, n_others = 0, n_all_paired = 0;
     for (int i = 0; i < material->n_rows; i++)
         n_all_paired += is_in(material, i, paired);
     for (int i = 0; i < material->n_rows; i++) {
         int row = material->rows[i];
-        bool traced = is_traced(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
+        bool traced =
+            trace_plan_takes(run, is_in(material, i, paired) ? n_paired++ : n_all_paired + n_others++);
         bool answered = states[row] & STORE_DONE;
-        if (answered && (!traced || trace_has(run->trace, cell->key, row)))
+        traced = traced && trace_wants(run->trace, cell->key, row);
+        if (answered && !traced)
             continue;
         const char *path = shown_image(material, cell->arm->control, row);
         if (path == NULL) /* asked without a picture: with those who are shown its own */

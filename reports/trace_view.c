@@ -343,7 +343,9 @@ static enum status read_sample(struct picture *out, const struct trace_view *tra
     bool has_uncut = H5Aexists(at, "visual") > 0 && hdf5_int_attribute(&n_uncut, at, "visual") &&
                      n_uncut > 0 && n_uncut <= LIMIT_SEQUENCE;
 
-    char *method = hdf5_text_attribute(cell, "method"), *mode = hdf5_text_attribute(cell, "image_mode");
+    /* what it is called there: method and settings, of an old trace the method */
+    char *method = hdf5_text_attribute(cell, H5Aexists(cell, "label") > 0 ? "label" : "method"),
+         *mode = hdf5_text_attribute(cell, "image_mode");
     if (method == NULL || mode == NULL) {
         free(method);
         free(mode);
@@ -413,7 +415,7 @@ enum status trace_view_picture(struct picture *out, struct trace_view *trace, co
         H5Gclose(cell);
     if (status == OK) {
         char title[ID_MAX];
-        snprintf(title, sizeof title, "%.60s, cell %.8s", out->title, key);
+        snprintf(title, sizeof title, "%.100s, cell %.8s", out->title, key);
         free(out->title);
         out->title = memory_text(title);
         if (out->title == NULL)

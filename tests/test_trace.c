@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,7 +184,6 @@ static void cuts_only_leaves_pictures_out(void **state)
     H5Fclose(file);
 }
 
-/* The first 700 samples cross the places where the file is closed and opened anew. */
 static void a_killed_writer_leaves_a_readable_file(void **state)
 {
     (void)state;
@@ -210,6 +210,161 @@ static void a_killed_writer_leaves_a_readable_file(void **state)
         put(trace, n, false);
         must(trace_close(trace, &err), &err);
     }
+}
+
+static int64_t size_of(const char *name)
+{
+    struct stat info;
+    return stat(name, &info) == 0 ? (int64_t)info.st_size : -1;
+}
+
+static void the_limit_is_kept(void **state)
+{
+    (void)state;
+    enum { LIMIT = 200000, MANY = 60 };
+    struct error err = {0};
+    struct trace *trace = open_trace();
+    trace_limit(trace, LIMIT);
+    int n_there = 0;
+    for (int i = 0; i < MANY; i++) {
+        put(trace, i, false);
+        n_there += trace_has(trace, key, i);
+        assert_true(size_of(path) <= LIMIT);
+    }
+    assert_true(n_there > 3 && n_there < MANY);
+    assert_int_equal(trace_n_left_out(trace), MANY - n_there);
+    must(trace_close(trace, &err), &err);
+
+    trace = open_trace(); /* what was left out is not tried again */
+    trace_limit(trace, LIMIT);
+    assert_false(trace_wants(trace, key, 0));
+    assert_int_equal(trace_n_left_out(trace), 0);
+    assert_false(trace_wants(trace, key, MANY - 1));
+    assert_int_equal(trace_n_left_out(trace), 1);
+    FILE *said = tmpfile();
+    char text[400] = "";
+    assert_non_null(said);
+    trace_report(trace, said);
+    rewind(said);
+    assert_true(fread(text, 1, sizeof text - 1, said) > 0);
+    fclose(said);
+    assert_non_null(strstr(text, "200000 bytes: 1 samples are not in it"));
+    assert_non_null(strstr(text, "sample 59 of 01234567"));
+    must(trace_close(trace, &err), &err);
+    assert_true(size_of(path) <= LIMIT);
+
+    trace = open_trace(); /* until the limit is raised */
+    trace_limit(trace, 10 * LIMIT);
+    assert_true(trace_wants(trace, key, MANY - 1));
+    put(trace, MANY - 1, false);
+    assert_true(trace_has(trace, key, MANY - 1));
+    must(trace_close(trace, &err), &err);
+}
+
+/* Where the estimate of a sample's size is too low, the file is what counts. */
+static void a_limit_below_the_file_takes_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct trace *trace = open_trace();
+    for (int i = 0; i < 10; i++)
+        put(trace, i, false);
+    must(trace_close(trace, &err), &err);
+    int64_t n_bytes = size_of(path);
+    trace = open_trace();
+    trace_limit(trace, n_bytes / 2);
+    assert_false(trace_wants(trace, key, 10));
+    put(trace, 10, false);
+    assert_false(trace_has(trace, key, 10));
+    assert_int_equal(trace_n_left_out(trace), 2);
+    must(trace_close(trace, &err), &err);
+    assert_int_equal(size_of(path), n_bytes);
+}
+
+static void a_picture_is_stored_once(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct trace *trace = open_trace();
+    put(trace, 1, false);
+    put(trace, 2, false);
+    must(trace_close(trace, &err), &err);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    H5O_info_t one, other;
+    char name[200];
+    snprintf(name, sizeof name, "/cells/%s/samples/1/image", key);
+    assert_true(H5Oget_info_by_name(file, name, &one, H5P_DEFAULT) >= 0);
+    snprintf(name, sizeof name, "/cells/%s/samples/2/image", key);
+    assert_true(H5Oget_info_by_name(file, name, &other, H5P_DEFAULT) >= 0);
+    assert_true(one.addr == other.addr);
+    H5Fclose(file);
+}
+
+static void a_cell_is_of_one_method(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct trace *trace = open_trace();
+    put(trace, 1, false);
+    must(trace_close(trace, &err), &err);
+    must(trace_open(&trace, path, NULL, &err), &err);
+    assert_int_equal(trace_cell(trace, key, "fastv", "{}", "m", &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "holds samples of method \"sparsevlm\", expected \"fastv\""));
+    assert_non_null(strstr(err.text, path));
+    must(trace_replace(trace, key, &err), &err);
+    assert_false(trace_has(trace, key, 1));
+    must(trace_cell(trace, key, "fastv", "{}", "m", &err), &err);
+    put(trace, 4, false);
+    must(trace_close(trace, &err), &err);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    assert_true(there(file, 4, "cuts/0/kept"));
+    assert_false(there(file, 1, ""));
+    H5Fclose(file);
+}
+
+static void places_where_no_trace_can_be_are_named(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct trace *trace;
+    char inside[100];
+    assert_int_equal(mkdir(path, 0777), 0);
+    assert_int_equal(trace_open(&trace, path, NULL, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "is a folder, expected a file"));
+    snprintf(inside, sizeof inside, "%s/t.h5", path);
+    assert_int_equal(chmod(path, 0555), 0);
+    if (geteuid() != 0) { /* whom permissions do not bind */
+        assert_int_equal(trace_open(&trace, inside, NULL, &err), NO_MACHINE);
+        assert_non_null(strstr(err.text, "Permission denied"));
+    }
+    assert_int_equal(chmod(path, 0777), 0);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(trace_open(&trace, inside, NULL, &err), NO_MACHINE);
+    assert_non_null(strstr(err.text, "No such file or directory"));
+    assert_int_equal(trace_open(&trace, "/dev/null", NULL, &err), BAD_INPUT);
+    assert_non_null(strstr(err.text, "no plain file"));
+}
+
+/* A trace may lie on another disk. */
+static void a_symbolic_link_stays_one(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct stat info;
+    char target[100];
+    snprintf(target, sizeof target, "%s.target", path);
+    must(trace_close(open_trace(), &err), &err);
+    assert_int_equal(rename(path, target), 0);
+    assert_int_equal(symlink(target, path), 0);
+    struct trace *trace = open_trace();
+    put(trace, 1, false);
+    must(trace_close(trace, &err), &err);
+    assert_int_equal(lstat(path, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    hid_t file = H5Fopen(target, H5F_ACC_RDONLY, H5P_DEFAULT);
+    assert_true(there(file, 1, "cuts/0/kept"));
+    H5Fclose(file);
+    unlink(target);
 }
 
 static void write_text(const char *name, const char *text)
@@ -278,6 +433,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_layout_is_that_of_the_contract, setup, setup),
         cmocka_unit_test_setup_teardown(cuts_only_leaves_pictures_out, setup, setup),
         cmocka_unit_test_setup_teardown(a_killed_writer_leaves_a_readable_file, setup, setup),
+        cmocka_unit_test_setup_teardown(the_limit_is_kept, setup, setup),
+        cmocka_unit_test_setup_teardown(a_limit_below_the_file_takes_nothing, setup, setup),
+        cmocka_unit_test_setup_teardown(a_picture_is_stored_once, setup, setup),
+        cmocka_unit_test_setup_teardown(a_cell_is_of_one_method, setup, setup),
+        cmocka_unit_test_setup_teardown(places_where_no_trace_can_be_are_named, setup, setup),
+        cmocka_unit_test_setup_teardown(a_symbolic_link_stays_one, setup, setup),
         cmocka_unit_test_setup_teardown(a_file_of_others_is_left_alone, setup, setup),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_moved_away, setup, setup),
     };
