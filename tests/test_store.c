@@ -322,7 +322,8 @@ static void an_older_store_is_migrated_after_a_backup(void **state)
     assert_int_equal(
         sqlite3_exec(db,
                      "ALTER TABLE sample DROP COLUMN marked; ALTER TABLE sample DROP COLUMN verdict;"
-                     " ALTER TABLE sample DROP COLUMN judge; DROP TABLE judge_reply; DROP TABLE activity; DROP TABLE planned; ALTER TABLE question "
+                     " ALTER TABLE sample DROP COLUMN judge; DROP TABLE judge_reply; DROP TABLE activity; "
+                     "DROP TABLE planned; ALTER TABLE question "
                      "DROP COLUMN is_number; PRAGMA user_version = 1",
                      NULL, NULL, NULL),
         SQLITE_OK);
