@@ -11,7 +11,6 @@
  * The output appears under its name when it is whole. Failed samples have no answer and are left out.
  */
 #include <errno.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -24,6 +23,7 @@
 #include "datasets/benchmark.h"
 #include "datasets/text_pool.h"
 #include "harness/command.h"
+#include "harness/folder.h"
 #include "harness/store_reader.h"
 
 enum { PATH_SIZE = 4096, KEYS_NAMED = 5 };
@@ -269,14 +269,6 @@ exit:
     return status;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
 /* After a rename that failed. A folder with something in it is the user's: it is not replaced. */
 static enum status output_fail(const char *path, struct error *err)
 {
@@ -313,7 +305,7 @@ static enum status write_submission(sqlite3 *db, const struct exported *cell, co
         status = output_fail(options->output, err);
 exit:
     if (status != OK)
-        nftw(temporary, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        folder_remove(temporary);
     answers_free(&answers);
     dataset_close(&data);
     return status;

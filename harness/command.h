@@ -21,8 +21,10 @@ const struct command *command_find(const char *name);
 int cmd_ask(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_conform(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
 int cmd_ops(int argc, char **argv);
 int cmd_parity(int argc, char **argv);
 int cmd_prompt(int argc, char **argv);
@@ -30,6 +32,7 @@ int cmd_report(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
+int cmd_status(int argc, char **argv);
 int cmd_sweep(int argc, char **argv);
 int cmd_world(int argc, char **argv);
 

@@ -13,7 +13,7 @@
 
 #include "core/memory.h"
 #include "harness/stats.h"
-#include "harness/sweep_run.h"
+#include "harness/summary.h"
 
 enum { BASES_MAX = 64 };
 
@@ -45,16 +45,16 @@ static const char random_bases[] =
     "1)"
     " ORDER BY seed, id";
 
-static enum status find_bases(int64_t *bases, int *n, struct run *run, const char *sql, int64_t cell,
+static enum status find_bases(int64_t *bases, int *n, struct store *store, const char *sql, int64_t cell,
                               struct error *err)
 {
     sqlite3_stmt *s;
     *n = 0;
-    TRY(store_prepare(&s, run->store, sql, err));
+    TRY(store_prepare(&s, store, sql, err));
     sqlite3_bind_int64(s, 1, cell);
     enum status status = OK;
     for (bool row; *n < BASES_MAX; bases[(*n)++] = sqlite3_column_int64(s, 0)) {
-        TRY_GOTO(status, store_row(&row, run->store, s, err));
+        TRY_GOTO(status, store_row(&row, store, s, err));
         if (!row)
             break;
     }
@@ -80,13 +80,13 @@ static void matched_free(struct matched *matched)
     free(matched->rows);
 }
 
-static enum status matched_load(struct matched *out, struct run *run, const struct cell *cell,
+static enum status matched_load(struct matched *out, struct store *store, const struct summed *cell,
                                 const int64_t *bases, int n_bases, struct error *err)
 {
-    int n_most = run->materials[cell->benchmark].data.n;
+    int n_most = cell->data->n;
     *out = (struct matched){0};
     for (int c = 0; c <= n_bases; c++) {
-        TRY(column_load(&out->columns[c], run->store, c == 0 ? cell->id : bases[c - 1], n_most, err));
+        TRY(column_load(&out->columns[c], store, c == 0 ? cell->id : bases[c - 1], n_most, err));
         out->n_columns++;
         out->places[c] = memory_zero((size_t)out->columns[0].n, sizeof(int));
         if (out->places[c] == NULL)
@@ -138,10 +138,10 @@ static double loyalty(const struct matched *matched)
     return n_equal / (matched->n_columns - 1) / matched->n;
 }
 
-static enum status difference(struct comparison *out, const struct material *material,
+static enum status difference(struct comparison *out, const struct dataset *data,
                               const struct matched *matched, struct error *err)
 {
-    const struct benchmark *benchmark = material->data.benchmark;
+    const struct benchmark *benchmark = data->benchmark;
     double *sums[1 + BASES_MAX] = {0}, *scores[1 + BASES_MAX] = {0};
     int n_clusters = 0, n_bases = matched->n_columns - 1;
     enum status status = OK;
@@ -151,8 +151,8 @@ static enum status difference(struct comparison *out, const struct material *mat
             TRY_GOTO(status, memory_failed(err, "a comparison", (size_t)matched->n * sizeof **scores));
         for (int i = 0; i < matched->n; i++)
             scores[c][i] = matched->columns[c].scores[matched->places[c][i]];
-        TRY_GOTO(status, benchmark_sums(&sums[c], &n_clusters, &material->data, matched->rows, scores[c],
-                                        matched->n, err));
+        TRY_GOTO(status,
+                 benchmark_sums(&sums[c], &n_clusters, data, matched->rows, scores[c], matched->n, err));
     }
     paired_counts(&out->b01, &out->b10, scores[0], (const double *const *)(scores + 1), n_bases, matched->n);
     out->p = mcnemar_p(out->b01, out->b10);
@@ -166,12 +166,12 @@ exit:
     return status;
 }
 
-static enum status put_comparison(struct run *run, int64_t cell, int64_t base, int n,
+static enum status put_comparison(struct store *store, int64_t cell, int64_t base, int n,
                                   const struct comparison *x, struct error *err)
 {
     sqlite3_stmt *s;
     TRY(store_prepare(
-        &s, run->store,
+        &s, store,
         "INSERT OR REPLACE INTO comparison(cell, base, n, diff, lo, hi, b01, b10, mcnemar_p, loyalty)"
         " VALUES(?,?,?,?,?,?,?,?,?,?)",
         err));
@@ -185,47 +185,46 @@ static enum status put_comparison(struct run *run, int64_t cell, int64_t base, i
     sqlite3_bind_int(s, 8, x->b10);
     bind_real(s, 9, x->p);
     bind_real(s, 10, x->loyalty);
-    enum status status = store_step(run->store, s, err);
+    enum status status = store_step(store, s, err);
     sqlite3_finalize(s);
     return status;
 }
 
-static enum status compare(struct run *run, const struct cell *cell, const int64_t *bases, int n_bases,
+static enum status compare(struct store *store, const struct summed *cell, const int64_t *bases, int n_bases,
                            struct error *err)
 {
-    const struct material *material = &run->materials[cell->benchmark];
     struct comparison x = {.diff = {NAN, NAN, NAN, 0}, .p = NAN, .loyalty = NAN};
     struct matched matched;
-    enum status status = matched_load(&matched, run, cell, bases, n_bases, err);
+    enum status status = matched_load(&matched, store, cell, bases, n_bases, err);
     if (status != OK || matched.n == 0)
         goto exit;
     x.loyalty = loyalty(&matched);
     bool scored = true;
     for (int c = 0; c < matched.n_columns; c++)
-        scored = scored && column_is_scored(&matched.columns[c], material);
+        scored = scored && column_is_scored(&matched.columns[c], cell->data);
     if (scored)
-        TRY_GOTO(status, difference(&x, material, &matched, err));
-    TRY_GOTO(status, put_comparison(run, cell->id, bases[0], matched.n, &x, err));
+        TRY_GOTO(status, difference(&x, cell->data, &matched, err));
+    TRY_GOTO(status, put_comparison(store, cell->id, bases[0], matched.n, &x, err));
 exit:
     matched_free(&matched);
     return status;
 }
 
-enum status compare_cell(struct run *run, const struct cell *cell, struct error *err)
+enum status compare_cell(struct store *store, const struct summed *cell, struct error *err)
 {
     int64_t bases[BASES_MAX];
     int n_bases;
     sqlite3_stmt *s;
-    TRY(store_prepare(&s, run->store, "DELETE FROM comparison WHERE cell = ?", err));
+    TRY(store_prepare(&s, store, "DELETE FROM comparison WHERE cell = ?", err));
     sqlite3_bind_int64(s, 1, cell->id);
-    enum status status = store_step(run->store, s, err);
+    enum status status = store_step(store, s, err);
     sqlite3_finalize(s);
     TRY(status);
     const char *const kinds[] = {vanilla_base, random_bases};
     for (int k = 0; k < 2; k++) {
-        TRY(find_bases(bases, &n_bases, run, kinds[k], cell->id, err));
+        TRY(find_bases(bases, &n_bases, store, kinds[k], cell->id, err));
         if (n_bases > 0)
-            TRY(compare(run, cell, bases, n_bases, err));
+            TRY(compare(store, cell, bases, n_bases, err));
     }
     return OK;
 }
@@ -269,20 +268,20 @@ exit:
 }
 
 /* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */
-enum status compare_adjust(struct run *run, struct error *err)
+enum status compare_adjust(struct store *store, struct error *err)
 {
     sqlite3_stmt *read = NULL, *write = NULL;
     struct test *tests = NULL;
     int n = 0, capacity = 0;
     enum status status = OK;
     TRY_GOTO(status,
-             store_prepare(&read, run->store,
+             store_prepare(&read, store,
                            "SELECT x.cell, x.base, x.mcnemar_p, min(d.id) FROM comparison x"
                            " JOIN cell c ON c.id = x.cell JOIN cell d ON d.weights_sha = c.weights_sha"
                            " AND d.source = c.source GROUP BY x.cell, x.base",
                            err));
     for (bool row;;) {
-        TRY_GOTO(status, store_row(&row, run->store, read, err));
+        TRY_GOTO(status, store_row(&row, store, read, err));
         if (!row)
             break;
         if (n == capacity) {
@@ -302,14 +301,14 @@ enum status compare_adjust(struct run *run, struct error *err)
         goto exit;
     TRY_GOTO(status, adjust(tests, n, err));
     TRY_GOTO(status, store_prepare(
-                         &write, run->store,
+                         &write, store,
                          "UPDATE comparison SET holm_p = ?3, bh_q = ?4 WHERE cell = ?1 AND base = ?2", err));
     for (int i = 0; i < n; i++) {
         sqlite3_bind_int64(write, 1, tests[i].cell);
         sqlite3_bind_int64(write, 2, tests[i].base);
         bind_real(write, 3, tests[i].holm);
         bind_real(write, 4, tests[i].q);
-        TRY_GOTO(status, store_step(run->store, write, err));
+        TRY_GOTO(status, store_step(store, write, err));
     }
 exit:
     sqlite3_finalize(read);

@@ -34,9 +34,12 @@ static const struct command commands[] = {
     {"sweep", cmd_sweep, "run a grid of methods, budgets and benchmarks into a store",
      "winnow sweep FILE.yaml|NAME [--store S.db] [--plan] [--data DIR] [--set PATH=V]... [--limit N]\n"
      "             [--shard I/N] [--workers N] [--no-share] [--memory SIZE] [--timeout-per-sample S]\n"
-     "             [--shards N] [--slurm [SBATCH OPTIONS]]\n"
+     "             [--json] [--shards N] [--slurm [SBATCH OPTIONS]]\n"
      "Cells share the work they have in common, in SIZE bytes (default: a quarter of the machine's memory);\n"
-     "--no-share runs each alone. Answers and figures are the same.\n"
+     "--no-share runs each alone. Answers and figures are the same. Interrupted, the same command goes on\n"
+     "where it stopped; from another terminal: winnow status.\n"
+     "--json prints events, a JSON object a line: start, phase, progress (each second), sample_failed,\n"
+     "cell_done, and end with the figures of every cell; with --plan one document.\n"
      "--shard I/N asks one part of the samples; `winnow merge` puts the stores of all parts together.\n"
      "--slurm submits an array job of N shards, and a job that merges them into S.db. What stands behind it\n"
      "goes to sbatch (behind `--`, where there is one): --slurm --array=1-8 --partition=P --time=4:00:00.\n"
@@ -87,6 +90,27 @@ static const struct command commands[] = {
     {"list", cmd_list, "list methods, parameters, benchmarks, families, devices, schedules, grids",
      "winnow list methods|params [METHOD]|benchmarks|families|devices|schedules|grids [--json | "
      "--markdown]\n"},
+    {"merge", cmd_merge, "bring stores of shards or machines together",
+     "winnow merge OUT.db IN.db... [--data DIR]... [--questions F]... [--annotations F]... [--json]\n"
+     "Cells are matched by key, samples by their row; OUT may be there or not, inputs are only read. "
+     "Scores,\n"
+     "intervals and comparisons are made anew, for which the benchmarks' files are looked for in the "
+     "folders\n"
+     "given and beside the stores. Where two stores answer a sample differently OUT's row stays, both are\n"
+     "listed, and the status is 1. Traces (.h5) stay where they are.\n"},
+    {"diff", cmd_diff, "compare two stores cell by cell and row by row",
+     "winnow diff A.db B.db [--by key|config] [--json]\n"
+     "Everything is compared that two runs of one cell must have in common: answers, scores, tokens, FLOPs,\n"
+     "bytes, layers, keep maps, figures and comparisons; not times, machine, judge and revision. --by "
+     "config\n"
+     "takes cells of the same settings and model name for the same, whatever weights and numerics. Status 0\n"
+     "when nothing differs, 1 otherwise.\n"},
+    {"status", cmd_status, "tell whether a sweep runs on a store, and how far it is",
+     "winnow status S.db [--json]\n"
+     "Read-only, also while the sweep runs. n: samples answered, of: planned (all shards that the store "
+     "knows),\n"
+     "right %: mean of the samples' scores so far, score: the benchmark's own figure once the sweep has made "
+     "it.\n"},
     {"sql", cmd_sql, "query a store, read-only", "winnow sql S.db 'SELECT ...'\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

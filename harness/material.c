@@ -1,7 +1,6 @@
 /* What a sweep asks about: a benchmark's files opened (twins are drawn where they are not there), its samples
  * chosen, and for each sample the prompt and the picture that a control gives it. */
 #include <errno.h>    /* EEXIST */
-#include <ftw.h>      /* removing a drawn twin */
 #include <stdarg.h>   /* paths */
 #include <stdio.h>    /* snprintf */
 #include <stdlib.h>   /* free */
@@ -14,6 +13,7 @@
 #include "datasets/mini/suite.h"
 #include "datasets/pictures.h"
 #include "harness/choose.h"
+#include "harness/folder.h"
 #include "harness/replay.h"
 #include "harness/sweep_run.h"
 #include "harness/template.h"
@@ -61,19 +61,6 @@ enum status make_folder(const char *path, struct error *err)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static void remove_tree(const char *folder)
-{
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 /* Draws a twin beside its place and renames it when it is whole. */
 static enum status draw_twin(const char *name, const char *folder, struct error *err)
 {
@@ -90,7 +77,7 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
         status = fail(err, BAD_INPUT, "%s", message);
     else if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
         status = fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
-    remove_tree(temporary);
+    folder_remove(temporary);
     return status;
 }
 
@@ -99,14 +86,7 @@ static enum status draw_twin(const char *name, const char *folder, struct error 
 static enum status draw_scratch(struct material *material, const char *name, const struct run *run,
                                 struct error *err)
 {
-    const char *folder = getenv("TMPDIR");
-    TRY(make_path(&material->scratch, err, "%s/winnow-plan-XXXXXX", folder ? folder : "/tmp"));
-    if (mkdtemp(material->scratch) == NULL) {
-        fail(err, NO_MACHINE, "%s: the folder cannot be made: %s", material->scratch, strerror(errno));
-        free(material->scratch);
-        material->scratch = NULL;
-        return err->status;
-    }
+    TRY(folder_scratch(&material->scratch, err));
     char message[512] = "";
     if (suite_write(name, material->scratch, 0, suite_pictures(name), message, sizeof message) != 0)
         return fail(err, BAD_INPUT, "%s", message);
@@ -224,7 +204,7 @@ void material_close(struct material *material)
     if (material->open)
         dataset_close(&material->data);
     if (material->scratch)
-        remove_tree(material->scratch);
+        folder_remove(material->scratch);
     free(material->scratch);
     free(material->reason);
     free(material->rows);

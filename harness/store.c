@@ -248,6 +248,33 @@ enum status store_begin(struct store *store, struct error *err)
     return status;
 }
 
+enum status store_hold(struct store *store, struct error *err)
+{
+    pthread_mutex_lock(&store->lock);
+    enum status status = batch_begin(store, err);
+    if (status != OK)
+        pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+enum status store_release(struct store *store, bool now, struct error *err)
+{
+    enum status status = batch_end(store, now, err);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+enum status store_undo(struct store *store, struct error *err)
+{
+    enum status status = OK;
+    pthread_mutex_lock(&store->lock);
+    if (store->open_batch)
+        status = exec(store->db, store->path, "ROLLBACK", "a batch cannot be undone", err);
+    store->open_batch = false;
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
 enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *sql, struct error *err)
 {
     if (sqlite3_prepare_v2(store->db, sql, -1, out, NULL) == SQLITE_OK)

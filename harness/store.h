@@ -24,7 +24,7 @@
 #include "datasets/benchmark.h"
 #include "harness/store_reader.h"
 
-enum { STORE_SCHEMA = 3 };
+enum { STORE_SCHEMA = 4 };
 
 struct store;
 
@@ -114,6 +114,13 @@ void bind_real(sqlite3_stmt *s, int i, double value); /* NaN as NULL */
 enum status store_step(struct store *store, sqlite3_stmt *statement, struct error *err);
 /* Begins a batch where none is open; writes outside the functions above stand after it. */
 enum status store_begin(struct store *store, struct error *err);
+
+/* For several statements of one's own, from any thread: locks and begins a batch; store_release unlocks and
+ * commits as store_tick does. After an error of store_hold nothing is held. */
+enum status store_hold(struct store *store, struct error *err);
+enum status store_release(struct store *store, bool now, struct error *err);
+/* Undoes what was written since the last commit. */
+enum status store_undo(struct store *store, struct error *err);
 
 /* ---- store_schema.c ------------------------------------------------------------------------- */
 extern const char *const store_schema;

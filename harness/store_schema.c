@@ -7,13 +7,16 @@
  *       |-- summary, keep_rate         figures of a whole cell, made anew at the end of every sweep
  *       '--< comparison                cell against a base
  *     judge_reply                      what judges said, by the hash of what they were asked
+ *     activity, planned                who works on the store and how much is to be done: for `winnow
+ * status`, no figure depends on them
  *
  * Figures that are counts, sums and means are computed by the views from the rows, so they are right at any
  * moment; a score that was computed over fewer rows than there are now is not shown.
  */
 #include "harness/store.h"
 
-#include "harness/judge.h" /* JUDGE_TABLE */
+#include "harness/activity.h" /* ACTIVITY_TABLES */
+#include "harness/judge.h"    /* JUDGE_TABLE */
 
 const char *const store_schema =
     "PRAGMA application_id = 1464421975;" /* "WINW" */
@@ -55,7 +58,7 @@ const char *const store_schema =
     " rows INTEGER NOT NULL, cols INTEGER NOT NULL, alive BLOB NOT NULL,"
     " PRIMARY KEY(cell, sample_id, layer)) WITHOUT ROWID;"
 
-    JUDGE_TABLE
+    JUDGE_TABLE ACTIVITY_TABLES
 
     "CREATE TABLE summary(cell INTEGER PRIMARY KEY REFERENCES cell, n INTEGER, score REAL, score_lo REAL,"
     " score_hi REAL, metrics TEXT, timed_n INTEGER, preprocess_ms REAL, vision_ms REAL, prefill_ms REAL,"
@@ -123,4 +126,5 @@ const char *const store_migrations[] = {
     "ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE sample ADD COLUMN verdict TEXT; ALTER TABLE sample ADD COLUMN judge TEXT;"
     " ALTER TABLE question ADD COLUMN is_number INTEGER;" JUDGE_TABLE,
+    ACTIVITY_TABLES,
 };

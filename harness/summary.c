@@ -1,12 +1,13 @@
-/* What a sweep's rows say of each cell, computed at its end into the tables behind the views: its score with
- * an interval, the medians of its timed rows, how often each patch survived. Comparisons: compare.c. */
+/* What a store's rows say of each cell, computed into the tables behind the views: its score with an
+ * interval, the medians of its timed rows, how often each patch survived, see summary.h. Comparisons:
+ * compare.c. */
 #include <math.h>   /* NAN */
 #include <stdlib.h> /* free */
 #include <string.h> /* strcmp */
 
 #include "core/memory.h"
 #include "harness/stats.h"
-#include "harness/sweep_run.h"
+#include "harness/summary.h"
 
 enum { N_MEDIANS = 7, GRID_SIDE_MAX = 1024 };
 
@@ -78,10 +79,15 @@ exit:
     return status;
 }
 
-bool column_is_scored(const struct column *column, const struct material *material)
+bool dataset_is_judged(const struct dataset *data)
 {
-    if (!material_is_judged(material))
-        return material->data.has_gold && column->n > 0;
+    return data->benchmark->judging && !data->is_twin;
+}
+
+bool column_is_scored(const struct column *column, const struct dataset *data)
+{
+    if (!dataset_is_judged(data))
+        return data->has_gold && column->n > 0;
     for (int i = 0; i < column->n; i++)
         if (isnan(column->scores[i]))
             return false;
@@ -90,16 +96,16 @@ bool column_is_scored(const struct column *column, const struct material *materi
 
 /* ---- one cell ------------------------------------------------------------------------------- */
 
-static enum status interval_of(struct interval *out, const struct material *material,
-                               const struct column *column, struct error *err)
+static enum status interval_of(struct interval *out, const struct dataset *data, const struct column *column,
+                               struct error *err)
 {
-    const struct benchmark *benchmark = material->data.benchmark;
+    const struct benchmark *benchmark = data->benchmark;
     *out = (struct interval){NAN, NAN, NAN, 0};
-    if (!column_is_scored(column, material))
+    if (!column_is_scored(column, data))
         return OK;
     double *sums;
     int n_clusters;
-    TRY(benchmark_sums(&sums, &n_clusters, &material->data, column->rows, column->scores, column->n, err));
+    TRY(benchmark_sums(&sums, &n_clusters, data, column->rows, column->scores, column->n, err));
     enum status status = bootstrap(out, sums, NULL, 0, n_clusters, benchmark->n_sums, benchmark->headline, 0,
                                    BOOTSTRAP_DRAWS, err);
     free(sums);
@@ -126,30 +132,29 @@ static enum status add_judge(json_t *figures, struct store *store, int64_t cell,
 
 /* All that `winnow score` prints of these answers, as JSON text; NULL without golds or any verdict. The
  * caller frees. */
-static enum status metrics_of(char **out, const struct material *material, struct store *store, int64_t cell,
+static enum status metrics_of(char **out, const struct dataset *data, struct store *store, int64_t cell,
                               const struct column *column, int n_failed, int n_marked, struct error *err)
 {
     int n_verdicts = 0;
     *out = NULL;
     for (int i = 0; i < column->n; i++)
         n_verdicts += column->verdicts[i] != NULL;
-    if (column->n == 0 || (material_is_judged(material) ? n_verdicts == 0 : !material->data.has_gold))
+    if (column->n == 0 || (dataset_is_judged(data) ? n_verdicts == 0 : !data->has_gold))
         return OK;
-    struct answers answers = {.text = memory_zero((size_t)material->data.n, sizeof *answers.text),
+    struct answers answers = {.text = memory_zero((size_t)data->n, sizeof *answers.text),
                               .n_missing = n_failed};
     if (n_verdicts > 0)
-        answers.verdict = memory_zero((size_t)material->data.n, sizeof *answers.verdict);
+        answers.verdict = memory_zero((size_t)data->n, sizeof *answers.verdict);
     json_t *figures = NULL;
     enum status status = OK;
     if (answers.text == NULL || (n_verdicts > 0 && answers.verdict == NULL))
-        TRY_GOTO(status,
-                 memory_failed(err, "answers of a cell", (size_t)material->data.n * sizeof *answers.text));
+        TRY_GOTO(status, memory_failed(err, "answers of a cell", (size_t)data->n * sizeof *answers.text));
     for (int i = 0; i < column->n; i++) {
         answers.text[column->rows[i]] = column->answers[i];
         if (n_verdicts > 0)
             answers.verdict[column->rows[i]] = column->verdicts[i];
     }
-    TRY_GOTO(status, benchmark_score(&figures, &material->data, &answers, PROTOCOL_OFFICIAL, err));
+    TRY_GOTO(status, benchmark_score(&figures, data, &answers, PROTOCOL_OFFICIAL, err));
     if (n_verdicts > 0)
         TRY_GOTO(status, add_judge(figures, store, cell, err));
     if (n_marked > 0) /* samples in which the gravity correction reached its floor */
@@ -164,68 +169,106 @@ exit:
     return status;
 }
 
-/* Medians of the timed rows, in the order of the summary's columns. */
-static enum status medians_of(double medians[N_MEDIANS], int *n_timed, struct run *run,
-                              const struct cell *cell, struct error *err)
+/* Rows of a cell by what became of them. */
+struct counts {
+    int n, n_failed, n_marked, n_timed;
+};
+
+static enum status count_rows(struct counts *out, struct store *store, int64_t cell, struct error *err)
 {
-    size_t n = (size_t)run->materials[cell->benchmark].data.n;
+    sqlite3_stmt *s;
+    bool row;
+    *out = (struct counts){0};
+    TRY(store_prepare(&s, store,
+                      "SELECT sum(error IS NULL), sum(error IS NOT NULL), sum(error IS NULL AND marked),"
+                      " sum(timed = 1) FROM sample WHERE cell = ?",
+                      err));
+    sqlite3_bind_int64(s, 1, cell);
+    enum status status = store_row(&row, store, s, err);
+    if (status == OK && row)
+        *out = (struct counts){sqlite3_column_int(s, 0), sqlite3_column_int(s, 1), sqlite3_column_int(s, 2),
+                               sqlite3_column_int(s, 3)};
+    sqlite3_finalize(s);
+    return status;
+}
+
+/* Medians of the timed rows, in the order of the summary's columns. */
+static enum status medians_of(double medians[N_MEDIANS], int n_timed, struct store *store, int64_t cell,
+                              struct error *err)
+{
+    size_t n = (size_t)n_timed;
     double *values = memory_alloc(n * N_MEDIANS, sizeof *values);
     sqlite3_stmt *s = NULL;
     enum status status = OK;
-    *n_timed = 0;
+    int n_read = 0;
     if (values == NULL)
         TRY_GOTO(status, memory_failed(err, "times of a cell", n * N_MEDIANS * sizeof *values));
-    TRY_GOTO(status, store_prepare(&s, run->store,
+    TRY_GOTO(status, store_prepare(&s, store,
                                    "SELECT preprocess_ms, vision_ms, prefill_ms, select_ms, ttft_ms,"
                                    " decode_ms_per_token, total_ms FROM sample WHERE cell = ? AND timed = 1",
                                    err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    for (bool row; (size_t)*n_timed < n; ++*n_timed) {
-        TRY_GOTO(status, store_row(&row, run->store, s, err));
+    sqlite3_bind_int64(s, 1, cell);
+    for (bool row; n_read < n_timed; n_read++) {
+        TRY_GOTO(status, store_row(&row, store, s, err));
         if (!row)
             break;
         for (int i = 0; i < N_MEDIANS; i++)
-            values[(size_t)i * n + (size_t)*n_timed] = column_real(s, i);
+            values[(size_t)i * n + (size_t)n_read] = column_real(s, i);
     }
     for (int i = 0; i < N_MEDIANS; i++)
-        medians[i] = median(values + (size_t)i * n, *n_timed);
+        medians[i] = median(values + (size_t)i * n, n_read);
 exit:
     sqlite3_finalize(s);
     free(values);
     return status;
 }
 
-static enum status put_summary(struct run *run, const struct cell *cell, int n, const struct interval *score,
-                               const char *metrics, const double *medians, int n_timed, struct error *err)
+static enum status put_score(struct store *store, int64_t cell, int n, const struct interval *score,
+                             const char *metrics, struct error *err)
 {
     sqlite3_stmt *s;
-    TRY(store_prepare(
-        &s, run->store,
-        "INSERT INTO summary VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL)"
-        " ON CONFLICT(cell) DO UPDATE SET n = ?2, score = ?3, score_lo = ?4, score_hi = ?5, metrics = ?6,"
-        " timed_n = ?7, preprocess_ms = ?8, vision_ms = ?9, prefill_ms = ?10, select_ms = ?11,"
-        " ttft_ms = ?12, decode_ms_per_token = ?13, total_ms = ?14",
-        err));
-    sqlite3_bind_int64(s, 1, cell->id);
+    TRY(store_prepare(&s, store,
+                      "INSERT INTO summary(cell, n, score, score_lo, score_hi, metrics)"
+                      " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(cell) DO UPDATE SET n = ?2, score = ?3,"
+                      " score_lo = ?4, score_hi = ?5, metrics = ?6",
+                      err));
+    sqlite3_bind_int64(s, 1, cell);
     sqlite3_bind_int(s, 2, n);
     bind_real(s, 3, score->value);
     bind_real(s, 4, score->lo);
     bind_real(s, 5, score->hi);
     if (metrics)
         sqlite3_bind_text(s, 6, metrics, -1, SQLITE_STATIC);
-    sqlite3_bind_int(s, 7, n_timed);
-    for (int i = 0; i < N_MEDIANS; i++)
-        bind_real(s, 8 + i, medians[i]);
-    enum status status = store_step(run->store, s, err);
+    enum status status = store_step(store, s, err);
     sqlite3_finalize(s);
     return status;
 }
 
-static enum status put_rates(struct run *run, int64_t cell, int layer, int cols, int n_cells,
+static enum status put_medians(struct store *store, int64_t cell, const double *medians, int n_timed,
+                               struct error *err)
+{
+    sqlite3_stmt *s;
+    TRY(store_prepare(
+        &s, store,
+        "INSERT INTO summary(cell, timed_n, preprocess_ms, vision_ms, prefill_ms, select_ms,"
+        " ttft_ms, decode_ms_per_token, total_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
+        " ON CONFLICT(cell) DO UPDATE SET timed_n = ?2, preprocess_ms = ?3, vision_ms = ?4,"
+        " prefill_ms = ?5, select_ms = ?6, ttft_ms = ?7, decode_ms_per_token = ?8, total_ms = ?9",
+        err));
+    sqlite3_bind_int64(s, 1, cell);
+    sqlite3_bind_int(s, 2, n_timed);
+    for (int i = 0; i < N_MEDIANS; i++)
+        bind_real(s, 3 + i, medians[i]);
+    enum status status = store_step(store, s, err);
+    sqlite3_finalize(s);
+    return status;
+}
+
+static enum status put_rates(struct store *store, int64_t cell, int layer, int cols, int n_cells,
                              const int *alive, int n, struct error *err)
 {
     sqlite3_stmt *s;
-    TRY(store_prepare(&s, run->store, "INSERT OR REPLACE INTO keep_rate VALUES(?,?,?,?,?)", err));
+    TRY(store_prepare(&s, store, "INSERT OR REPLACE INTO keep_rate VALUES(?,?,?,?,?)", err));
     enum status status = OK;
     for (int i = 0; i < n_cells && status == OK; i++) {
         sqlite3_bind_int64(s, 1, cell);
@@ -233,25 +276,25 @@ static enum status put_rates(struct run *run, int64_t cell, int layer, int cols,
         sqlite3_bind_int(s, 3, i / cols);
         sqlite3_bind_int(s, 4, i % cols);
         sqlite3_bind_double(s, 5, (double)alive[i] / n);
-        status = store_step(run->store, s, err);
+        status = store_step(store, s, err);
     }
     sqlite3_finalize(s);
     return status;
 }
 
 /* Rates over the samples in which the cut took place, on the grid of the cell's first sample. */
-static enum status keep_rates(struct run *run, const struct cell *cell, struct error *err)
+static enum status keep_rates(struct store *store, int64_t cell, struct error *err)
 {
     sqlite3_stmt *s = NULL;
     int *alive = NULL, rows = 0, cols = 0, layer = 0, n = 0;
     enum status status = OK;
     TRY_GOTO(status,
              store_prepare(
-                 &s, run->store,
+                 &s, store,
                  "SELECT layer, rows, cols, alive FROM keep WHERE cell = ? ORDER BY layer, sample_id", err));
-    sqlite3_bind_int64(s, 1, cell->id);
+    sqlite3_bind_int64(s, 1, cell);
     for (bool row;;) {
-        TRY_GOTO(status, store_row(&row, run->store, s, err));
+        TRY_GOTO(status, store_row(&row, store, s, err));
         if (!row)
             break;
         int own_layer = sqlite3_column_int(s, 0), own_rows = sqlite3_column_int(s, 1),
@@ -268,7 +311,7 @@ static enum status keep_rates(struct run *run, const struct cell *cell, struct e
                 TRY_GOTO(status, memory_failed(err, "keep map", (size_t)(rows * cols) * sizeof *alive));
         }
         if (n > 0 && own_layer != layer) {
-            TRY_GOTO(status, put_rates(run, cell->id, layer, cols, rows * cols, alive, n, err));
+            TRY_GOTO(status, put_rates(store, cell, layer, cols, rows * cols, alive, n, err));
             memset(alive, 0, (size_t)(rows * cols) * sizeof *alive);
             n = 0;
         }
@@ -280,60 +323,51 @@ static enum status keep_rates(struct run *run, const struct cell *cell, struct e
             alive[i] += bits[i / 8] >> (i % 8) & 1;
     }
     if (n > 0)
-        TRY_GOTO(status, put_rates(run, cell->id, layer, cols, rows * cols, alive, n, err));
+        TRY_GOTO(status, put_rates(store, cell, layer, cols, rows * cols, alive, n, err));
 exit:
     sqlite3_finalize(s);
     free(alive);
     return status;
 }
 
-static enum status count_failed(int *n_failed, int *n_marked, struct run *run, const struct cell *cell,
-                                struct error *err)
+/* Score, interval and metrics, for which the benchmark's files are needed. */
+static enum status score_cell(struct store *store, const struct summed *cell, const struct counts *counts,
+                              struct error *err)
 {
-    sqlite3_stmt *s;
-    TRY(store_prepare(
-        &s, run->store,
-        "SELECT sum(error IS NOT NULL), sum(error IS NULL AND marked) FROM sample WHERE cell = ?", err));
-    sqlite3_bind_int64(s, 1, cell->id);
-    bool row;
-    enum status status = store_row(&row, run->store, s, err);
-    *n_failed = status == OK && row ? sqlite3_column_int(s, 0) : 0;
-    *n_marked = status == OK && row ? sqlite3_column_int(s, 1) : 0;
-    sqlite3_finalize(s);
-    return status;
-}
-
-static enum status summarise_cell(struct run *run, const struct cell *cell, struct error *err)
-{
-    const struct material *material = &run->materials[cell->benchmark];
     struct column column;
     struct interval score;
-    double medians[N_MEDIANS];
     char *metrics = NULL;
-    int n_timed, n_failed, n_marked;
-    TRY(column_load(&column, run->store, cell->id, material->data.n, err));
+    TRY(column_load(&column, store, cell->id, cell->data->n, err));
     enum status status;
-    TRY_GOTO(status, count_failed(&n_failed, &n_marked, run, cell, err));
-    TRY_GOTO(status, interval_of(&score, material, &column, err));
-    TRY_GOTO(status, metrics_of(&metrics, material, run->store, cell->id, &column, n_failed, n_marked, err));
-    TRY_GOTO(status, medians_of(medians, &n_timed, run, cell, err));
-    TRY_GOTO(status, put_summary(run, cell, column.n, &score, metrics, medians, n_timed, err));
-    TRY_GOTO(status, keep_rates(run, cell, err));
+    TRY_GOTO(status, interval_of(&score, cell->data, &column, err));
+    TRY_GOTO(status, metrics_of(&metrics, cell->data, store, cell->id, &column, counts->n_failed,
+                                counts->n_marked, err));
+    TRY_GOTO(status, put_score(store, cell->id, column.n, &score, metrics, err));
 exit:
     column_free(&column);
     free(metrics);
     return status;
 }
 
-enum status sweep_summarise(struct run *run, struct error *err)
+static enum status summarise_cell(struct store *store, const struct summed *cell, struct error *err)
 {
-    TRY(store_begin(run->store, err));
-    for (int i = 0; i < run->grid.n_cells; i++)
-        if (cell_is_runnable(&run->grid.cells[i]))
-            TRY(summarise_cell(run, &run->grid.cells[i], err));
-    for (int i = 0; i < run->grid.n_cells; i++)
-        if (cell_is_runnable(&run->grid.cells[i]))
-            TRY(compare_cell(run, &run->grid.cells[i], err));
-    TRY(compare_adjust(run, err));
-    return store_tick(run->store, true, err);
+    struct counts counts;
+    double medians[N_MEDIANS];
+    TRY(count_rows(&counts, store, cell->id, err));
+    if (cell->data)
+        TRY(score_cell(store, cell, &counts, err));
+    TRY(medians_of(medians, counts.n_timed, store, cell->id, err));
+    TRY(put_medians(store, cell->id, medians, counts.n_timed, err));
+    return keep_rates(store, cell->id, err);
+}
+
+enum status summarise(struct store *store, const struct summed *cells, int n, struct error *err)
+{
+    TRY(store_begin(store, err));
+    for (int i = 0; i < n; i++)
+        TRY(summarise_cell(store, &cells[i], err));
+    for (int i = 0; i < n; i++)
+        if (cells[i].data)
+            TRY(compare_cell(store, &cells[i], err));
+    return compare_adjust(store, err);
 }

@@ -17,6 +17,7 @@
 #include "harness/command.h"
 #include "harness/machine.h"
 #include "harness/latency.h"
+#include "harness/summary.h"
 #include "harness/sweep_run.h"
 #include "harness/trace_plan.h"
 
@@ -216,6 +217,21 @@ static enum status store_cells(struct run *run, struct error *err)
     return store_tick(run->store, true, err);
 }
 
+/* How many samples each cell is to have, for `winnow status`. */
+static enum status plan_cells(struct run *run, struct error *err)
+{
+    bool whole = run->options->n_shards == 0;
+    TRY(store_begin(run->store, err));
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        if (cell->model == run->model && cell_is_runnable(cell))
+            TRY(activity_plan(run->store, cell->id, whole ? 1 : run->options->shard,
+                              whole ? 1 : run->options->n_shards, run->materials[cell->benchmark].n_rows,
+                              err));
+    }
+    return store_tick(run->store, true, err);
+}
+
 static enum status open_outputs(struct run *run, struct error *err)
 {
     char folder[PATH_SIZE];
@@ -260,10 +276,14 @@ static enum status run_model(struct run *run, int model, struct error *err)
     else if (status == OK) {
         if (run->store == NULL)
             status = open_outputs(run, err);
+        if (status == OK && !run->progress.open)
+            status = progress_open(&run->progress, run, err);
         if (status == OK)
             status = trace_plan_print(run, stderr, err);
         if (status == OK)
             status = store_cells(run, err);
+        if (status == OK)
+            status = plan_cells(run, err);
         if (status == OK)
             status = sweep_work(run, err);
         if (status == OK && run->sweep.timing.wanted)
@@ -355,6 +375,29 @@ static enum status list_failures(struct run *run, struct error *err)
             n_infeasible, n_failed, run->n_untraced, run->n_unjudged, run->store_path);
 exit:
     sqlite3_finalize(s);
+    return status;
+}
+
+/* Scores, intervals and comparisons of the cells that ran; in one transaction: a reader sees the figures of
+ * the last summary until all of this one are there. */
+static enum status summarise_cells(struct run *run, struct error *err)
+{
+    struct summed *cells = memory_alloc((size_t)run->grid.n_cells, sizeof *cells);
+    int n = 0;
+    if (cells == NULL)
+        return memory_failed(err, "figures of cells", (size_t)run->grid.n_cells * sizeof *cells);
+    for (int i = 0; i < run->grid.n_cells; i++) {
+        const struct cell *cell = &run->grid.cells[i];
+        if (cell_is_runnable(cell))
+            cells[n++] = (struct summed){cell->id, &run->materials[cell->benchmark].data};
+    }
+    enum status status = store_tick(run->store, true, err);
+    if (status == OK)
+        status = summarise(run->store, cells, n, err);
+    free(cells);
+    if (status == OK)
+        return store_tick(run->store, true, err);
+    (void)store_undo(run->store, &(struct error){0});
     return status;
 }
 
@@ -496,7 +539,11 @@ static enum status execute(struct run *run, struct error *err)
         return status;
     /* What was answered before an error is summed up all the same; the error stays what is reported. */
     struct error first = *err;
-    enum status after = sweep_summarise(run, err);
+    enum status after = OK;
+    if (run->progress.open)
+        after = progress_phase(&run->progress, "summary", 0, err);
+    if (after == OK)
+        after = summarise_cells(run, err);
     if (after == OK)
         after = sweep_print_result(run, err);
     if (after == OK)
@@ -570,6 +617,7 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
     sigaction(SIGTERM, &action, &old_term);
     struct run run = {.options = options};
     enum status status = execute(&run, err);
+    progress_close(&run.progress, status, err);
     struct error close_err = {0};
     enum status store_status = store_close(run.store, &close_err);
     if (status == OK && store_status != OK) {

@@ -7,11 +7,12 @@
 
 #include "datasets/text_pool.h"
 #include "harness/judge.h"
+#include "harness/summary.h"
 #include "harness/sweep_run.h"
 
 bool material_is_judged(const struct material *material)
 {
-    return material->open && material->data.benchmark->judging && !material->data.is_twin;
+    return material->open && dataset_is_judged(&material->data);
 }
 
 enum status material_check_judge(const struct material *material, struct error *err)
@@ -100,12 +101,13 @@ static enum status keep_verdicts(struct run *run, const struct cell *cell, const
 
 static void show(void *context, int n_done, int n_failed, int n_total)
 {
-    progress_show(context, n_done, n_failed, n_done == n_total);
+    struct error ignored; /* no row waits for a commit here */
+    (void)progress_show(context, n_done, n_failed, n_done == n_total, &ignored);
 }
 
 /* *gone: the judge will not answer about further cells either. */
 static enum status judge_cell(bool *gone, struct run *run, const struct cell *cell, struct judge *judge,
-                              struct progress *progress, struct error *err)
+                              struct error *err)
 {
     const struct material *material = &run->materials[cell->benchmark];
     const char *model = judge_model(judge, &material->data);
@@ -119,7 +121,7 @@ static enum status judge_cell(bool *gone, struct run *run, const struct cell *ce
     TRY_GOTO(status, store_tick(run->store, true, err));
     char what[128];
     snprintf(what, sizeof what, "judging %.100s", material->entry->name);
-    progress_start(progress, what, n);
+    TRY_GOTO(status, progress_phase(&run->progress, what, n, err));
     struct error why = {0};
     enum status asked = judge_answers(judge, &answers, &material->data, &why);
     TRY_GOTO(status, keep_verdicts(run, cell, &answers, model, err));
@@ -165,11 +167,10 @@ static enum status judge_benchmark(struct run *run, int benchmark, struct error 
 {
     const struct material *material = &run->materials[benchmark];
     const struct sweep_benchmark *entry = material->entry;
-    struct progress progress;
     struct judge_options options = judge_options(entry->judge_url, entry->judge_model);
     options.stop = &sweep_stop;
     options.progress = show;
-    options.context = &progress;
+    options.context = &run->progress;
     int n;
     const char *key;
     TRY(count_ungraded(&n, &key, run, benchmark, options.url ? options.model : NULL, err));
@@ -192,7 +193,7 @@ static enum status judge_benchmark(struct run *run, int benchmark, struct error 
     for (int i = 0; i < run->grid.n_cells && status == OK && !gone; i++) {
         const struct cell *cell = &run->grid.cells[i];
         if (cell->benchmark == benchmark && cell_is_runnable(cell))
-            status = judge_cell(&gone, run, cell, judge, &progress, err);
+            status = judge_cell(&gone, run, cell, judge, err);
     }
     judge_close(judge);
     return status;

@@ -295,16 +295,13 @@ enum status sweep_print_result(struct run *run, struct error *err)
         sqlite3_reset(s);
     }
     sqlite3_finalize(s);
-    json_t *document = json_pack("{s:s, s:s, s:s*, s:i, s:i, s:o}", "sweep", run->sweep.name, "store",
-                                 run->store_path, "trace", run->trace ? run->trace_path : NULL, "n_run",
-                                 run->n_done, "n_failed", run->n_failed, "cells", cells);
-    if (json && document)
-        json_dumpf(document, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
-    if (json)
-        putchar('\n');
-    else
+    if (!json)
         printf("store: %s\n", run->store_path);
     fflush(stdout);
-    json_decref(document);
-    return document ? OK : memory_failed(err, "the result", 0);
+    return progress_end(&run->progress,
+                        json_pack("{s:s, s:s, s:s, s:s*, s:i, s:i, s:o}", "event", "end", "sweep",
+                                  run->sweep.name, "store", run->store_path, "trace",
+                                  run->trace ? run->trace_path : NULL, "n_run", run->n_done, "n_failed",
+                                  run->n_failed, "cells", cells),
+                        err);
 }

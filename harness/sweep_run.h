@@ -1,4 +1,4 @@
-/* What the parts of a running sweep share. Private to sweep*.c and summary.c. */
+/* What the parts of a running sweep share. Private to sweep*.c. */
 #ifndef WINNOW_SWEEP_RUN_H
 #define WINNOW_SWEEP_RUN_H
 
@@ -7,6 +7,7 @@
 #include "datasets/benchmark.h"
 #include "harness/grid.h"
 #include "harness/machine.h"
+#include "harness/progress.h"
 #include "harness/store.h"
 #include "harness/sweep.h"
 #include "harness/trace.h"
@@ -34,6 +35,7 @@ struct run {
     char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
     struct store *store;
     struct trace *trace;
+    struct progress progress;
 
     /* The model at work. */
     int model;
@@ -117,35 +119,5 @@ enum status sweep_judge(struct run *run, struct error *err);
 enum status sweep_print_plan(struct run *run, struct error *err);
 enum status sweep_end_plan(struct run *run, struct error *err);
 enum status sweep_print_result(struct run *run, struct error *err);
-/* ---- summary.c ------------------------------------------------------------------------------ */
-enum status sweep_summarise(struct run *run, struct error *err);
-/* The answered samples of a cell, by ascending row. Texts are owned. */
-struct column {
-    int n;
-    int *rows;
-    double *scores;                       /* NaN without gold */
-    char **answers, **parsed, **verdicts; /* a verdict is NULL where no judge gave one */
-};
-/* Every answer has its score, as far as the benchmark has golds: half a cell's verdicts make no figure. */
-bool column_is_scored(const struct column *column, const struct material *material);
-/* n_most: rows of the dataset. */
-enum status column_load(struct column *out, struct store *store, int64_t cell, int n_most, struct error *err);
-void column_free(struct column *column);
-double column_real(sqlite3_stmt *s, int i); /* NaN for NULL */
-/* ---- compare.c ------------------------------------------------------------------------------ */
-enum status compare_cell(struct run *run, const struct cell *cell, struct error *err);
-/* Holm over all comparisons of one model and benchmark, Benjamini-Hochberg over the store. */
-enum status compare_adjust(struct run *run, struct error *err);
-
-/* ---- progress.c ----------------------------------------------------------------------------- */
-/* One line on stderr: rewritten on a terminal, else a line every few seconds. */
-struct progress {
-    const char *what;
-    int n_total;
-    double since, last_shown;
-    bool terminal, shown;
-};
-void progress_start(struct progress *progress, const char *what, int n_total);
-void progress_show(struct progress *progress, int n_done, int n_failed, bool last);
 
 #endif

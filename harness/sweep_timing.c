@@ -32,7 +32,6 @@ struct timing {
     struct timed *cells; /* of one benchmark */
     int n_cells;
     int n_done;
-    struct progress progress;
     struct method vanilla; /* whose features the methods outside of the tower share */
 };
 
@@ -160,7 +159,9 @@ static enum status time_sample(struct timing *timing, const struct material *mat
                 continue;
             status = ask(timed->times + r * N_TIMES, timing, timing->session,
                          &timing->run->grid.cells[timed->cell], row, &shown, err);
-            progress_show(&timing->progress, ++timing->n_done, 0, false);
+            timing->n_done++;
+            if (status == OK)
+                status = progress_show(&timing->run->progress, timing->n_done, 0, false, err);
         }
         shown_release(&shown);
         TRY(status);
@@ -272,13 +273,14 @@ static enum status time_benchmark(struct timing *timing, int benchmark, double *
     char what[128];
     snprintf(what, sizeof what, "timing %.100s", material->entry->name);
     timing->n_done = 0;
-    progress_start(&timing->progress, what, n_asks);
+    TRY_GOTO(status, progress_phase(&run->progress, what, n_asks, err));
     TRY_GOTO(status, warm_up(timing, material, err));
     for (int i = 0; i < n_rows && status == OK && !sweep_stop; i++)
         status = time_sample(timing, material, i, column, err);
     for (int i = 0; i < timing->n_cells && status == OK && !sweep_stop; i++)
         status = measure_peak(timing, &timing->cells[i], err);
-    progress_show(&timing->progress, timing->n_done, 0, true);
+    if (status == OK)
+        status = progress_show(&run->progress, timing->n_done, 0, true, err);
 exit:
     cells_free(timing);
     return status;

@@ -45,10 +45,13 @@ struct effort {
     uint64_t macs, macs_shared;
 };
 
-static void work_finished(struct work *work, const struct item *item, bool failed,
+/* why: its error, NULL when it went well. */
+static void work_finished(struct work *work, const struct item *item, const char *why,
                           const struct effort *effort, const struct error *fatal)
 {
     struct run *run = work->run;
+    bool failed = why != NULL;
+    progress_item(&run->progress, item->cell, item->row, why);
     pthread_mutex_lock(&work->lock);
     work->n_done++;
     work->n_failed += failed;
@@ -317,6 +320,7 @@ static void run_item(struct work *work, struct session *session, const struct it
     }
     enum status status = ask(&answer, &shown, &effort, work, session, item, share, &err);
     bool failed = status != OK;
+    const struct error why = err;
     if (failed && item->answered) {
         fprintf(stderr, "not traced: sample %d of %s: %s\n", item->row,
                 run->materials[run->grid.cells[item->cell].benchmark].entry->name, err.text);
@@ -331,7 +335,7 @@ static void run_item(struct work *work, struct session *session, const struct it
         answer_free(&answer);
     }
     shown_release(&shown);
-    work_finished(work, item, failed, &effort, status == OK ? NULL : &err);
+    work_finished(work, item, failed ? why.text : NULL, &effort, status == OK ? NULL : &err);
 }
 
 static void *worker(void *context)
@@ -391,18 +395,21 @@ size_t sweep_share_bytes(const struct run *run)
 }
 
 /* Shows progress and commits while the workers run. */
-static void attend(struct work *work, struct progress *progress)
+static void attend(struct work *work)
 {
     for (;;) {
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
         struct error err = {0};
         enum status status = store_tick(work->run->store, false, &err);
         pthread_mutex_lock(&work->lock);
-        if (status != OK && work->fatal.status == OK)
-            work->fatal = err;
         int n_running = work->n_running, n_done = work->n_done, n_failed = work->n_failed;
         pthread_mutex_unlock(&work->lock);
-        progress_show(progress, n_done, n_failed, n_running == 0);
+        if (status == OK)
+            status = progress_show(&work->run->progress, n_done, n_failed, n_running == 0, &err);
+        pthread_mutex_lock(&work->lock);
+        if (status != OK && work->fatal.status == OK)
+            work->fatal = err;
+        pthread_mutex_unlock(&work->lock);
         if (n_running == 0)
             return;
     }
@@ -424,8 +431,9 @@ enum status sweep_work(struct run *run, struct error *err)
         TRY_GOTO(status, memory_failed(err, "workers", (size_t)n_workers * sizeof *threads));
     TRY_GOTO(status, shown_cache_open(&work.cache, sweep_feature_slots(run), err));
     work.share_bytes = sweep_share_bytes(run) / (size_t)n_workers;
-    struct progress progress;
-    progress_start(&progress, "samples", work.queue.n_items);
+    TRY_GOTO(status, progress_phase(&run->progress, "samples", work.queue.n_items, err));
+    for (int i = 0; i < work.queue.n_items; i++)
+        progress_expect(&run->progress, work.queue.items[i].cell);
     work.n_running = n_workers;
     for (; n_started < n_workers; n_started++)
         if (pthread_create(&threads[n_started], NULL, worker, &work) != 0)
@@ -435,7 +443,7 @@ enum status sweep_work(struct run *run, struct error *err)
     if (n_started == 0)
         work.fatal = (struct error){NO_MACHINE, "no thread can be started"};
     pthread_mutex_unlock(&work.lock);
-    attend(&work, &progress);
+    attend(&work);
     for (int i = 0; i < n_started; i++)
         pthread_join(threads[i], NULL);
     run->n_done += work.n_done;

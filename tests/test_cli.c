@@ -54,8 +54,8 @@ static void write_file(const char *name, const void *bytes, size_t n)
 static void test_help_and_version(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"ask",    "show",  "sweep", "report", "score",
-                                           "parity", "bench", "world", "list"};
+    static const char *const commands[] = {"ask",   "show",  "sweep", "report", "score", "parity",
+                                           "bench", "world", "list",  "merge",  "diff",  "status"};
     char arguments[64];
     assert_run("help", 0, "usage: winnow COMMAND");
     assert_run("--version", 0, "backends: ");
