@@ -325,15 +325,25 @@ exit:
     return status;
 }
 
-enum status sweep_summarise(struct run *run, struct error *err)
+static enum status summarise(struct run *run, struct error *err)
 {
-    TRY(store_begin(run->store, err));
     for (int i = 0; i < run->grid.n_cells; i++)
         if (cell_is_runnable(&run->grid.cells[i]))
             TRY(summarise_cell(run, &run->grid.cells[i], err));
     for (int i = 0; i < run->grid.n_cells; i++)
         if (cell_is_runnable(&run->grid.cells[i]))
             TRY(compare_cell(run, &run->grid.cells[i], err));
-    TRY(compare_adjust(run, err));
-    return store_tick(run->store, true, err);
+    return compare_adjust(run, err);
+}
+
+/* In one transaction: a reader sees the figures of the last summary until all of this one are there. */
+enum status sweep_summarise(struct run *run, struct error *err)
+{
+    TRY(store_tick(run->store, true, err));
+    TRY(store_begin(run->store, err));
+    enum status status = summarise(run, err);
+    if (status == OK)
+        return store_tick(run->store, true, err);
+    (void)store_undo(run->store, &(struct error){0});
+    return status;
 }
