@@ -53,7 +53,7 @@ struct store {
     char *path;
     pthread_mutex_t lock;
     sqlite3_stmt *statements[N_STATEMENTS];
-    struct store_lock *claim; /* on the file, among processes; `lock` is among threads */
+    struct lock *claim; /* on the file, among processes; `lock` is among threads */
     bool open_batch;
     double batch_since;
     struct error broken; /* status OK: none */
@@ -61,14 +61,13 @@ struct store {
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-enum status store_open_locked(struct store **out, struct store_lock **lock, const char *path,
-                              struct error *err)
+enum status store_open_locked(struct store **out, struct lock **lock, const char *path, struct error *err)
 {
     *out = NULL;
     struct store *store = memory_zero(1, sizeof *store);
     if (store == NULL || (store->path = memory_text(path)) == NULL) {
         free(store);
-        store_lock_give(*lock);
+        lock_give(*lock);
         *lock = NULL;
         return memory_failed(err, path, sizeof *store);
     }
@@ -88,9 +87,9 @@ exit:
 
 enum status store_open(struct store **out, const char *path, struct error *err)
 {
-    struct store_lock *lock;
+    struct lock *lock;
     *out = NULL;
-    TRY(store_lock_take(&lock, path, err));
+    TRY(store_lock(&lock, path, err));
     return store_open_locked(out, &lock, path, err);
 }
 
@@ -115,7 +114,7 @@ enum status store_close(struct store *store, struct error *err)
     if (store->db && status == OK)
         status = checkpoint(store, err);
     ENSURE(sqlite3_close(store->db) == SQLITE_OK); /* all statements are finalized */
-    store_lock_give(store->claim);
+    lock_give(store->claim);
     pthread_mutex_destroy(&store->lock);
     free(store->path);
     free(store);

@@ -33,8 +33,7 @@ struct store;
 /* Makes the file where there is none. */
 enum status store_open(struct store **out, const char *path, struct error *err);
 /* The same with a lock that was taken before, which becomes the store's in any case. */
-enum status store_open_locked(struct store **out, struct store_lock **lock, const char *path,
-                              struct error *err);
+enum status store_open_locked(struct store **out, struct lock **lock, const char *path, struct error *err);
 /* Commits what is open; the store is gone in any case. NULL is closed already. */
 enum status store_close(struct store *store, struct error *err);
 /* Commits when the oldest row waiting is a second old; `now`: in any case. */

@@ -214,7 +214,7 @@ static enum status lock_store(struct run *run, struct error *err)
     snprintf(folder, sizeof folder, "%.*s", (int)n, run->store_path);
     if (run->options->plan || (n > 0 && !is_folder(folder)))
         return OK;
-    return store_lock_take(&run->lock, run->store_path, err);
+    return store_lock(&run->lock, run->store_path, err);
 }
 
 static enum status open_outputs(struct run *run, struct error *err)
@@ -226,7 +226,7 @@ static enum status open_outputs(struct run *run, struct error *err)
     if (n > 0)
         TRY(make_folder(folder, err));
     if (run->lock == NULL)
-        TRY(store_lock_take(&run->lock, run->store_path, err));
+        TRY(store_lock(&run->lock, run->store_path, err));
     if (run->sweep.trace.wanted) /* first: what lies there may be refused, and then no store is made */
         TRY(trace_open(&run->trace, run->trace_path, &moved, err));
     TRY(store_open_locked(&run->store, &run->lock, run->store_path, err));
@@ -425,7 +425,7 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
         *err = close_err;
         status = store_status;
     }
-    store_lock_give(run.lock);
+    lock_give(run.lock);
     for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++)
         material_close(&run.materials[i]);
     free(run.materials);

@@ -12,13 +12,20 @@
 #include <stdlib.h>   /* free */
 #include <string.h>   /* strlen */
 #include <sys/file.h> /* flock, which HDF5 locks with */
-#include <unistd.h>   /* close */
+#include <unistd.h>   /* close, getpid */
 
 #include "core/json.h"         /* file_exists */
 #include "core/memory.h"       /* memory_* */
 #include "harness/hdf5_file.h" /* one thread in HDF5 at a time */
 
-enum { REOPEN_AFTER = 32, GZIP_LEVEL = 4, CHUNK_BYTES = 1 << 18, PLAIN_BYTES = 1024, NAME_SIZE = 128 };
+enum {
+    REOPEN_AFTER = 32,
+    GZIP_LEVEL = 4,
+    CHUNK_BYTES = 1 << 18,
+    PLAIN_BYTES = 1024,
+    NAME_SIZE = 128,
+    DAMAGED_MAX = 1000
+};
 
 struct trace {
     char *path;
@@ -86,16 +93,36 @@ static enum status move_aside(const char *path, bool *moved, struct error *err)
 {
     char name[4096];
     if (is_out_of_reach(path))
-        return fail(err, NO_MACHINE, "%s: the trace cannot be opened; is it open elsewhere?", path);
+        return fail(err, NO_MACHINE,
+                    "%s: the trace cannot be opened for writing; is it open elsewhere, or read-only?", path);
     if (H5Fis_hdf5(path) <= 0)
         return fail(err, BAD_INPUT, "%s: no HDF5 file; name another file for the trace", path);
-    int n = snprintf(name, sizeof name, "%s.damaged", path);
     if (moved == NULL)
         return fail(err, BAD_INPUT, "%s: the trace is damaged; name another file", path);
+    int n = snprintf(name, sizeof name, "%s.damaged", path);
+    for (int i = 2; n > 0 && (size_t)n < sizeof name && file_exists(name) && i < DAMAGED_MAX; i++)
+        n = snprintf(name, sizeof name, "%s.damaged-%d", path, i);
     if (n < 0 || (size_t)n >= sizeof name || file_exists(name))
         return fail(err, BAD_INPUT, "%s: damaged, and so is %s.damaged; move them away", path, path);
     *moved = rename(path, name) == 0;
     return *moved ? OK : write_failed(err, path);
+}
+
+/* Under a temporary name until its root is on the disk: a process that dies here must not leave something
+ * that the next one takes for somebody else's file. */
+static hid_t file_make(const char *path)
+{
+    char name[4096];
+    int n = snprintf(name, sizeof name, "%s.tmp-%ld", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof name)
+        return -1;
+    unlink(name);
+    hid_t file = file_open(name, true), cells = file >= 0 ? group_open(file, "cells") : -1;
+    bool ok = cells >= 0 && H5Gclose(cells) >= 0;
+    ok = (file < 0 || H5Fclose(file) >= 0) && ok && rename(name, path) == 0;
+    if (!ok)
+        unlink(name);
+    return ok ? file_open(path, false) : -1;
 }
 
 enum status trace_open(struct trace **out, const char *path, bool *moved, struct error *err)
@@ -114,9 +141,8 @@ enum status trace_open(struct trace **out, const char *path, bool *moved, struct
     if (trace->file < 0 && file_exists(path))
         status = move_aside(path, moved, err);
     if (trace->file < 0 && status == OK) {
-        trace->file = file_open(path, true);
-        hid_t cells = trace->file >= 0 ? group_open(trace->file, "cells") : -1;
-        if (cells < 0 || H5Gclose(cells) < 0 || H5Fflush(trace->file, H5F_SCOPE_LOCAL) < 0)
+        trace->file = file_make(path);
+        if (trace->file < 0)
             status = write_failed(err, path);
     }
     hdf5_leave();

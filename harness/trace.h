@@ -27,9 +27,9 @@
 
 struct trace;
 
-/* Opens or makes the file. One of HDF5's that cannot be read any more is moved to PATH.damaged, and *moved
- * says so; with `moved` NULL that is an error too. A file that is not HDF5's is BAD_INPUT, one that is open
- * elsewhere NO_MACHINE; they are left as they are. */
+/* Opens or makes the file. One of HDF5's that cannot be read any more is moved to PATH.damaged (-2 and so
+ * on where that is taken), and *moved says so; with `moved` NULL that is an error too. A file that is not
+ * HDF5's is BAD_INPUT, one that is open elsewhere NO_MACHINE; they are left as they are. */
 enum status trace_open(struct trace **out, const char *path, bool *moved, struct error *err);
 enum status trace_close(struct trace *trace, struct error *err); /* NULL is closed already */
 
