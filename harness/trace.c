@@ -12,7 +12,7 @@
 #include <stdlib.h>   /* free */
 #include <string.h>   /* strlen */
 #include <sys/file.h> /* flock, which HDF5 locks with */
-#include <unistd.h>   /* close, getpid */
+#include <unistd.h>   /* close, unlink */
 
 #include "core/json.h"         /* file_exists */
 #include "core/memory.h"       /* memory_* */
@@ -113,7 +113,7 @@ static enum status move_aside(const char *path, bool *moved, struct error *err)
 static hid_t file_make(const char *path)
 {
     char name[4096];
-    int n = snprintf(name, sizeof name, "%s.tmp-%ld", path, (long)getpid());
+    int n = snprintf(name, sizeof name, "%s.tmp", path); /* no number of ours: the next one clears it away */
     if (n < 0 || (size_t)n >= sizeof name)
         return -1;
     unlink(name);
