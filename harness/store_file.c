@@ -194,7 +194,11 @@ enum status store_file_open(sqlite3 **out, const char *path, struct error *err)
                       "%s: the store cannot be written: make the file writable, or name another", path));
     sqlite3_busy_timeout(db, BUSY_MS);
     TRY_GOTO(status, schema_of(&version, db, path, err));
-    TRY_GOTO(status, store_file_exec(db, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
+    /* A picture goes through all cells, so its rows fall on as many pages as there are cells: 64 MiB of them
+     * are kept, and a checkpoint is worth its while. */
+    TRY_GOTO(status, store_file_exec(db, path,
+                                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                                     "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;",
                                      "cannot be written", err));
     if (version > 0 && version < STORE_SCHEMA)
         TRY_GOTO(status, backup(db, path, version, err));

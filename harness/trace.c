@@ -2,7 +2,8 @@
  *
  * Surviving a crash: the oldest file format has no "open for writing" mark that would lock readers out, raw
  * data goes to new places at the end of the file, and the metadata cache may not evict anything by itself; so
- * the file on disk stays as the last flush left it until the next flush. As an unevicted cache only grows,
+ * the file on disk stays as the last flush left it until the next flush, which journal_file.c makes whole or
+ * not there. As an unevicted cache only grows,
  * the file is closed and opened anew every few dozen samples.
  */
 #include "harness/trace.h"
@@ -17,6 +18,7 @@
 #include "core/json.h"         /* file_exists */
 #include "core/memory.h"       /* memory_* */
 #include "harness/hdf5_file.h" /* one thread in HDF5 at a time */
+#include "harness/journal_file.h"
 
 enum {
     REOPEN_AFTER = 32,
@@ -43,8 +45,12 @@ static enum status write_failed(struct error *err, const char *path)
 
 static hid_t file_open(const char *path, bool make)
 {
-    hid_t file = make ? H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT)
-                      : H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t access = journal_access();
+    if (access < 0)
+        return access;
+    hid_t file =
+        make ? H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, access) : H5Fopen(path, H5F_ACC_RDWR, access);
+    H5Pclose(access);
     if (file < 0)
         return file;
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -112,11 +118,13 @@ static enum status move_aside(const char *path, bool *moved, struct error *err)
  * that the next one takes for somebody else's file. */
 static hid_t file_make(const char *path)
 {
-    char name[4096];
+    char name[4096], journal[4096];
     int n = snprintf(name, sizeof name, "%s.tmp", path); /* no number of ours: the next one clears it away */
-    if (n < 0 || (size_t)n >= sizeof name)
+    int m = snprintf(journal, sizeof journal, "%s.journal", path);
+    if (n < 0 || (size_t)n >= sizeof name || m < 0 || (size_t)m >= sizeof journal)
         return -1;
     unlink(name);
+    unlink(journal); /* of a file that was here once */
     hid_t file = file_open(name, true), cells = file >= 0 ? group_open(file, "cells") : -1;
     bool ok = cells >= 0 && H5Gclose(cells) >= 0;
     ok = (file < 0 || H5Fclose(file) >= 0) && ok && rename(name, path) == 0;
