@@ -414,16 +414,17 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
     sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, &old_size);
     struct run run = {.options = options};
     enum status status = execute(&run, err);
+    /* The store last: with it goes the lock, which keeps others from the trace too. */
     struct error close_err = {0};
-    enum status store_status = store_close(run.store, &close_err);
-    if (status == OK && store_status != OK) {
+    enum status closed = trace_close(run.trace, &close_err);
+    if (status == OK && closed != OK) {
         *err = close_err;
-        status = store_status;
+        status = closed;
     }
-    store_status = trace_close(run.trace, &close_err);
-    if (status == OK && store_status != OK) {
+    closed = store_close(run.store, &close_err);
+    if (status == OK && closed != OK) {
         *err = close_err;
-        status = store_status;
+        status = closed;
     }
     lock_give(run.lock);
     for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++)

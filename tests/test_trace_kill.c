@@ -196,6 +196,19 @@ static bool is_sound(int finished, int *whole)
     return sound;
 }
 
+/* As a program sees it that knows of no journal; in a process of its own, for HDF5 leaks in files that are
+ * torn.
+ */
+static bool is_sound_to_others(int finished)
+{
+    int how, whole = -1;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(!is_sound(finished, &whole));
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return WIFEXITED(how) && WEXITSTATUS(how) == 0;
+}
+
 static void a_writer_may_die_before_any_write(void **state)
 {
     (void)state;
@@ -211,7 +224,7 @@ static void a_writer_may_die_before_any_write(void **state)
             assert_int_equal(finished, 0);
             continue;
         }
-        n_mended += !is_sound(finished, &whole); /* as any program sees it */
+        n_mended += !is_sound_to_others(finished);
         bool moved;
         struct trace *trace;
         assert_int_equal(trace_open(&trace, path, &moved, &err), OK);
