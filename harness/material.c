@@ -6,7 +6,7 @@
 #include <stdlib.h>   /* free */
 #include <string.h>   /* strcmp */
 #include <sys/stat.h> /* mkdir */
-#include <unistd.h>   /* getpid */
+#include <time.h>     /* nanosleep */
 
 #include "core/json.h"
 #include "core/memory.h"
@@ -14,6 +14,7 @@
 #include "datasets/pictures.h"
 #include "harness/choose.h"
 #include "harness/folder.h"
+#include "harness/lock.h"
 #include "harness/replay.h"
 #include "harness/sweep_run.h"
 #include "harness/template.h"
@@ -61,23 +62,50 @@ enum status make_folder(const char *path, struct error *err)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* Draws a twin beside its place and renames it when it is whole. */
-static enum status draw_twin(const char *name, const char *folder, struct error *err)
+/* Draws a twin beside its place and renames it when it is whole. The caller holds the folder's lock, so what
+ * lies there of an earlier drawing was left by a process that died. */
+static enum status draw_locked(const char *name, const char *folder, struct error *err)
 {
     char temporary[PATH_SIZE], from[PATH_SIZE], to[PATH_SIZE], message[512] = "";
-    int n = snprintf(temporary, sizeof temporary, "%s/.drawing-%ld", folder, (long)getpid());
-    int m = snprintf(from, sizeof from, "%s/.drawing-%ld/%s", folder, (long)getpid(), name);
+    int n = snprintf(temporary, sizeof temporary, "%s/.drawing", folder);
+    int m = snprintf(from, sizeof from, "%s/.drawing/%s", folder, name);
     int k = snprintf(to, sizeof to, "%s/%s", folder, name);
     if (n >= PATH_SIZE || m >= PATH_SIZE || k >= PATH_SIZE)
         return fail(err, BAD_INPUT, "%s: the path is too long", folder);
+    if (is_folder(to)) /* whom we waited for drew it */
+        return OK;
     fprintf(stderr, "drawing %s, %d pictures, to %s\n", name, suite_pictures(name), to);
+    folder_remove(temporary);
     TRY(make_folder(temporary, err));
     enum status status = OK;
     if (suite_write(name, temporary, 0, suite_pictures(name), message, sizeof message) != 0)
-        status = fail(err, BAD_INPUT, "%s", message);
-    else if (rename(from, to) != 0 && !is_folder(to)) /* another process may have been faster */
+        status = fail(err, NO_MACHINE, "%s", message); /* name and number are the suite's own */
+    else if (rename(from, to) != 0)
         status = fail(err, NO_MACHINE, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
     folder_remove(temporary);
+    return status;
+}
+
+/* One process at a time draws in a folder; another waits, for it may be the same twin. */
+static enum status draw_twin(const char *name, const char *folder, struct error *err)
+{
+    char lock_name[PATH_SIZE], holder[LOCK_HOLDER];
+    struct lock *lock;
+    if (snprintf(lock_name, sizeof lock_name, "%s/.drawing.lock", folder) >= PATH_SIZE)
+        return fail(err, BAD_INPUT, "%s: the path is too long", folder);
+    TRY(make_folder(folder, err));
+    for (bool told = false;; told = true) {
+        TRY(lock_try(&lock, holder, lock_name, err));
+        if (lock)
+            break;
+        if (!told)
+            fprintf(stderr, "waiting for another winnow%s that draws in %s\n", holder, folder);
+        if (sweep_stop)
+            return fail(err, INTERRUPTED, "interrupted; the same command goes on where it stopped");
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    enum status status = draw_locked(name, folder, err);
+    lock_give(lock);
     return status;
 }
 

@@ -1,4 +1,10 @@
-/* The store: opening, migrating and writing, see store.h. Tables and views: store_schema.c. */
+/* The store: batches and rows, see store.h. Its file: store_file.c; who may write: store_lock.c; tables and
+ * views: store_schema.c.
+ *
+ * What a write fails for is either its own (a row that breaks a constraint: it is undone, the batch stands)
+ * or the disk's. Of the latter the store does not recover: the batch is undone as a whole, and every later
+ * write fails with the first one's message, so that nothing goes on over a hole.
+ */
 #include "harness/store.h"
 
 #include <math.h>    /* isnan */
@@ -8,10 +14,9 @@
 #include <string.h>  /* strcmp */
 #include <time.h>    /* created */
 
-#include "core/json.h"   /* file_exists */
 #include "core/memory.h" /* memory_*, clock_ms */
+#include "harness/store_file.h"
 
-enum { APPLICATION_ID = 1464421975, BUSY_MS = 30000 };
 static const double batch_ms = 1000;
 
 enum statement {
@@ -48,121 +53,29 @@ struct store {
     char *path;
     pthread_mutex_t lock;
     sqlite3_stmt *statements[N_STATEMENTS];
+    struct lock *claim; /* on the file, among processes; `lock` is among threads */
     bool open_batch;
     double batch_since;
+    struct error broken; /* status OK: none */
 };
-
-static enum status sqlite_fail(struct error *err, sqlite3 *db, const char *path, const char *what)
-{
-    int code = sqlite3_errcode(db) & 0xff;
-    bool machine = code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_NOMEM ||
-                   code == SQLITE_CANTOPEN || code == SQLITE_BUSY || code == SQLITE_READONLY;
-    return fail(err, machine ? NO_MACHINE : BAD_INPUT, "%s: %s: %s%s", path, what, sqlite3_errmsg(db),
-                code == SQLITE_BUSY                           ? "; another program writes to it"
-                : code == SQLITE_FULL || code == SQLITE_IOERR ? "; is the disk full?"
-                                                              : "");
-}
-
-static enum status exec(sqlite3 *db, const char *path, const char *sql, const char *what, struct error *err)
-{
-    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? OK : sqlite_fail(err, db, path, what);
-}
-
-static enum status query_int(int64_t *out, sqlite3 *db, const char *path, const char *sql, struct error *err)
-{
-    sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
-        return sqlite_fail(err, db, path, "cannot be read as a store");
-    int code = sqlite3_step(statement);
-    *out = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
-    sqlite3_finalize(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE
-               ? OK
-               : sqlite_fail(err, db, path, "cannot be read as a store");
-}
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* Is it a store, and of which schema? 0: an empty file. */
-static enum status schema_of(int64_t *version, sqlite3 *db, const char *path, struct error *err)
-{
-    int64_t application, n_tables;
-    TRY(query_int(&application, db, path, "PRAGMA application_id", err));
-    TRY(query_int(version, db, path, "PRAGMA user_version", err));
-    TRY(query_int(&n_tables, db, path, "SELECT count(*) FROM sqlite_master", err));
-    if (application != APPLICATION_ID && (n_tables > 0 || *version != 0))
-        return fail(err, BAD_INPUT, "%s: this SQLite file is no store of winnow; name another file", path);
-    if (*version > STORE_SCHEMA)
-        return fail(
-            err, BAD_INPUT,
-            "%s: the store has schema %lld, this build knows up to %d; use the newer winnow that wrote it",
-            path, (long long)*version, STORE_SCHEMA);
-    return OK;
-}
-
-/* A copy beside the file, "S.db.schema-1.bak", that is never overwritten. */
-static enum status backup(sqlite3 *db, const char *path, int64_t version, struct error *err)
-{
-    char name[4096];
-    int n = snprintf(name, sizeof name, "%s.schema-%lld.bak", path, (long long)version);
-    if (n < 0 || (size_t)n >= sizeof name)
-        return fail(err, BAD_INPUT, "%s: the path is too long", path);
-    if (file_exists(name))
-        return fail(err, BAD_INPUT,
-                    "%s: there already; move it away, so that the store can be backed up before its "
-                    "migration",
-                    name);
-    sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(db, "VACUUM INTO ?", -1, &statement, NULL) != SQLITE_OK)
-        return sqlite_fail(err, db, path, "no backup can be made");
-    sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
-    int code = sqlite3_step(statement);
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE ? OK : sqlite_fail(err, db, path, "no backup could be made");
-}
-
-static enum status migrate(sqlite3 *db, const char *path, int64_t version, struct error *err)
-{
-    TRY(exec(db, path, "BEGIN IMMEDIATE", "cannot be locked for writing", err));
-    int64_t now; /* another process may have been faster */
-    enum status status = schema_of(&now, db, path, err);
-    if (status == OK && now == 0)
-        status = exec(db, path, store_schema, "its tables cannot be made", err);
-    for (int64_t v = now; v > 0 && v < STORE_SCHEMA && status == OK; v++)
-        status = exec(db, path, store_migrations[v - 1], "cannot be migrated", err);
-    char sql[64];
-    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", STORE_SCHEMA);
-    if (status == OK)
-        status = exec(db, path, sql, "cannot be migrated", err);
-    if (status == OK)
-        return exec(db, path, "COMMIT", "cannot be written", err);
-    sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    (void)version;
-    return status;
-}
-
-enum status store_open(struct store **out, const char *path, struct error *err)
+enum status store_open_locked(struct store **out, struct lock **lock, const char *path, struct error *err)
 {
     *out = NULL;
     struct store *store = memory_zero(1, sizeof *store);
     if (store == NULL || (store->path = memory_text(path)) == NULL) {
         free(store);
+        lock_give(*lock);
+        *lock = NULL;
         return memory_failed(err, path, sizeof *store);
     }
     pthread_mutex_init(&store->lock, NULL);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    store->claim = *lock;
+    *lock = NULL;
     enum status status = OK;
-    int64_t version = 0;
-    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK)
-        TRY_GOTO(status, sqlite_fail(err, store->db, path, "the store cannot be opened"));
-    sqlite3_busy_timeout(store->db, BUSY_MS);
-    TRY_GOTO(status, schema_of(&version, store->db, path, err));
-    TRY_GOTO(status, exec(store->db, path, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
-                          "cannot be written", err));
-    if (version > 0 && version < STORE_SCHEMA)
-        TRY_GOTO(status, backup(store->db, path, version, err));
-    if (version < STORE_SCHEMA)
-        TRY_GOTO(status, migrate(store->db, path, version, err));
+    TRY_GOTO(status, store_file_open(&store->db, path, err));
     for (int i = 0; i < N_STATEMENTS; i++)
         TRY_GOTO(status, store_prepare(&store->statements[i], store, statement_sql[i], err));
     *out = store;
@@ -172,38 +85,39 @@ exit:
     return status;
 }
 
+enum status store_open(struct store **out, const char *path, struct error *err)
+{
+    struct lock *lock;
+    *out = NULL;
+    TRY(store_lock(&lock, path, err));
+    return store_open_locked(out, &lock, path, err);
+}
+
+/* Moves what is in the write-ahead log into the file, as SQLite would in closing, but says what fails. */
+static enum status checkpoint(struct store *store, struct error *err)
+{
+    int code = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED /* a reader is at work */
+               ? OK
+               : store_file_fail(err, store->db, store->path,
+                                 "what was committed lies in the -wal file beside it, but cannot be moved "
+                                 "into the store");
+}
+
 enum status store_close(struct store *store, struct error *err)
 {
     if (store == NULL)
         return OK;
-    enum status status = store_tick(store, true, err);
+    enum status status = store->db ? store_tick(store, true, err) : OK;
     for (int i = 0; i < N_STATEMENTS; i++)
         sqlite3_finalize(store->statements[i]);
-    sqlite3_close(store->db);
+    if (store->db && status == OK)
+        status = checkpoint(store, err);
+    ENSURE(sqlite3_close(store->db) == SQLITE_OK); /* all statements are finalized */
+    lock_give(store->claim);
     pthread_mutex_destroy(&store->lock);
     free(store->path);
     free(store);
-    return status;
-}
-
-enum status store_open_reader(sqlite3 **out, const char *path, struct error *err)
-{
-    *out = NULL;
-    if (!file_exists(path))
-        return fail(err, BAD_INPUT, "%s: there is no such store", path);
-    enum status status = OK;
-    int64_t version;
-    sqlite3 *db = NULL;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
-        TRY_GOTO(status, sqlite_fail(err, db, path, "the store cannot be opened"));
-    sqlite3_busy_timeout(db, BUSY_MS);
-    TRY_GOTO(status, schema_of(&version, db, path, err));
-    if (version == 0)
-        TRY_GOTO(status, fail(err, BAD_INPUT, "%s: the file is empty, no store", path));
-    *out = db;
-    return OK;
-exit:
-    sqlite3_close(db);
     return status;
 }
 
@@ -214,11 +128,39 @@ sqlite3 *store_connection(struct store *store)
 
 /* ---- batches -------------------------------------------------------------------------------- */
 
+/* What a failed write comes to. */
+static enum status write_failed(struct store *store, const char *what, struct error *err)
+{
+    bool broken = store_file_is_broken(store->db);
+    enum status status = store_file_fail(err, store->db, store->path, what);
+    if (broken || (store->open_batch && sqlite3_get_autocommit(store->db))) {
+        store->broken = *err;
+        store->open_batch = false;
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* SQLite may have done so already */
+    }
+    return status;
+}
+
+static enum status usable(const struct store *store, struct error *err)
+{
+    if (store->broken.status == OK)
+        return OK;
+    *err = store->broken;
+    return err->status;
+}
+
+static enum status exec(struct store *store, const char *sql, const char *what, struct error *err)
+{
+    TRY(usable(store, err));
+    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? OK : write_failed(store, what, err);
+}
+
 static enum status batch_begin(struct store *store, struct error *err)
 {
+    TRY(usable(store, err));
     if (store->open_batch)
         return OK;
-    TRY(exec(store->db, store->path, "BEGIN IMMEDIATE", "cannot be locked for writing", err));
+    TRY(exec(store, "BEGIN IMMEDIATE", "cannot be locked for writing", err));
     store->open_batch = true;
     store->batch_since = clock_ms();
     return OK;
@@ -226,10 +168,30 @@ static enum status batch_begin(struct store *store, struct error *err)
 
 static enum status batch_end(struct store *store, bool now, struct error *err)
 {
+    TRY(usable(store, err));
     if (!store->open_batch || (!now && clock_ms() - store->batch_since < batch_ms))
         return OK;
+    TRY(exec(store, "COMMIT", "cannot be written", err));
     store->open_batch = false;
-    return exec(store->db, store->path, "COMMIT", "cannot be written", err);
+    return OK;
+}
+
+/* All of a part or nothing: what the batch commits at last must not be a row without its layers. */
+static enum status part_begin(struct store *store, struct error *err)
+{
+    TRY(batch_begin(store, err));
+    return exec(store, "SAVEPOINT part", "cannot be written", err);
+}
+
+/* Ends a part that went as `status` says, and returns that, or what failed in ending it. */
+static enum status part_end(struct store *store, enum status status, struct error *err)
+{
+    struct error later = {0};
+    if (status == OK)
+        return exec(store, "RELEASE part", "cannot be written", err);
+    if (store->broken.status == OK)
+        exec(store, "ROLLBACK TO part; RELEASE part", "cannot be written", &later);
+    return status;
 }
 
 enum status store_tick(struct store *store, bool now, struct error *err)
@@ -266,11 +228,12 @@ enum status store_release(struct store *store, bool now, struct error *err)
 
 enum status store_undo(struct store *store, struct error *err)
 {
-    enum status status = OK;
     pthread_mutex_lock(&store->lock);
-    if (store->open_batch)
-        status = exec(store->db, store->path, "ROLLBACK", "a batch cannot be undone", err);
-    store->open_batch = false;
+    enum status status = usable(store, err);
+    if (status == OK && store->open_batch) {
+        status = exec(store, "ROLLBACK", "a batch cannot be undone", err);
+        store->open_batch = false;
+    }
     pthread_mutex_unlock(&store->lock);
     return status;
 }
@@ -279,7 +242,7 @@ enum status store_prepare(sqlite3_stmt **out, struct store *store, const char *s
 {
     if (sqlite3_prepare_v2(store->db, sql, -1, out, NULL) == SQLITE_OK)
         return OK;
-    return sqlite_fail(err, store->db, store->path, "does not have the tables of its schema");
+    return store_file_fail(err, store->db, store->path, "does not have the tables of its schema");
 }
 
 enum status store_row(bool *row, struct store *store, sqlite3_stmt *statement, struct error *err)
@@ -288,14 +251,14 @@ enum status store_row(bool *row, struct store *store, sqlite3_stmt *statement, s
     *row = code == SQLITE_ROW;
     return code == SQLITE_ROW || code == SQLITE_DONE
                ? OK
-               : sqlite_fail(err, store->db, store->path, "cannot be read");
+               : store_file_fail(err, store->db, store->path, "cannot be read");
 }
 
 enum status store_step(struct store *store, sqlite3_stmt *statement, struct error *err)
 {
-    int code = sqlite3_step(statement);
-    enum status status =
-        code == SQLITE_DONE ? OK : sqlite_fail(err, store->db, store->path, "cannot be written");
+    enum status status = usable(store, err);
+    if (status == OK && sqlite3_step(statement) != SQLITE_DONE)
+        status = write_failed(store, "cannot be written", err);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return status;
@@ -303,7 +266,7 @@ enum status store_step(struct store *store, sqlite3_stmt *statement, struct erro
 
 enum status store_exec(struct store *store, const char *sql, const char *what, struct error *err)
 {
-    return exec(store->db, store->path, sql, what, err);
+    return exec(store, sql, what, err);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -360,31 +323,46 @@ static enum status put_questions(struct store *store, int64_t source, const stru
     return status;
 }
 
+static enum status find_source(int64_t *id, bool *there, struct store *store, const char *benchmark,
+                               const char *files_sha, struct error *err)
+{
+    sqlite3_stmt *find;
+    TRY(store_prepare(&find, store, "SELECT id FROM source WHERE benchmark = ? AND files_sha = ?", err));
+    bind_text(find, 1, benchmark);
+    bind_text(find, 2, files_sha);
+    enum status status = store_row(there, store, find, err);
+    *id = *there ? sqlite3_column_int64(find, 0) : 0;
+    sqlite3_finalize(find);
+    return status;
+}
+
+static enum status put_source(int64_t *id, struct store *store, const struct dataset *dataset,
+                              const char *benchmark, struct error *err)
+{
+    sqlite3_stmt *make;
+    TRY(store_prepare(&make, store, "INSERT INTO source(benchmark, files_sha) VALUES(?,?)", err));
+    bind_text(make, 1, benchmark);
+    bind_text(make, 2, dataset->files_sha256);
+    enum status status = store_step(store, make, err);
+    sqlite3_finalize(make);
+    TRY(status);
+    *id = sqlite3_last_insert_rowid(store->db);
+    return put_questions(store, *id, dataset, err);
+}
+
 enum status store_source(int64_t *id, struct store *store, const struct dataset *dataset,
                          const char *benchmark, struct error *err)
 {
-    sqlite3_stmt *find = NULL, *make = NULL;
-    enum status status = OK;
+    bool there;
     pthread_mutex_lock(&store->lock);
-    TRY_GOTO(status, batch_begin(store, err));
-    TRY_GOTO(status,
-             store_prepare(&find, store, "SELECT id FROM source WHERE benchmark = ? AND files_sha = ?", err));
-    bind_text(find, 1, benchmark);
-    bind_text(find, 2, dataset->files_sha256);
-    if (sqlite3_step(find) == SQLITE_ROW) {
-        *id = sqlite3_column_int64(find, 0);
-    } else {
-        TRY_GOTO(status,
-                 store_prepare(&make, store, "INSERT INTO source(benchmark, files_sha) VALUES(?,?)", err));
-        bind_text(make, 1, benchmark);
-        bind_text(make, 2, dataset->files_sha256);
-        TRY_GOTO(status, store_step(store, make, err));
-        *id = sqlite3_last_insert_rowid(store->db);
-        TRY_GOTO(status, put_questions(store, *id, dataset, err));
-    }
+    enum status status = part_begin(store, err);
+    if (status != OK)
+        goto exit;
+    status = find_source(id, &there, store, benchmark, dataset->files_sha256, err);
+    if (status == OK && !there)
+        status = put_source(id, store, dataset, benchmark, err);
+    status = part_end(store, status, err);
 exit:
-    sqlite3_finalize(find);
-    sqlite3_finalize(make);
     pthread_mutex_unlock(&store->lock);
     return status;
 }
@@ -404,10 +382,11 @@ static void bind_budget(sqlite3_stmt *s, int i, const char *budget)
 
 enum status store_cell(int64_t *id, struct store *store, const struct store_cell *cell, struct error *err)
 {
-    char created[32];
+    char created[32] = "";
     time_t now = time(NULL);
     struct tm parts;
-    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+    if (gmtime_r(&now, &parts)) /* the clock may stand anywhere; nothing is decided by it */
+        strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &parts);
     sqlite3_stmt *put = NULL;
     enum status status = OK;
     pthread_mutex_lock(&store->lock);
@@ -452,7 +431,7 @@ enum status store_cell(int64_t *id, struct store *store, const struct store_cell
     bind_budget(put, 15, cell->budget);
     bind_u64(put, 17, cell->seed);
     if (sqlite3_step(put) != SQLITE_ROW)
-        TRY_GOTO(status, sqlite_fail(err, store->db, store->path, "a cell cannot be written"));
+        TRY_GOTO(status, write_failed(store, "a cell cannot be written", err));
     *id = sqlite3_column_int64(put, 0);
 exit:
     sqlite3_finalize(put);
@@ -533,21 +512,18 @@ static enum status put_children(struct store *store, int64_t cell, const struct 
 enum status store_sample(struct store *store, int64_t cell, const struct store_sample *sample,
                          struct error *err)
 {
-    enum status status = OK;
     pthread_mutex_lock(&store->lock);
-    TRY_GOTO(status, batch_begin(store, err));
-    TRY_GOTO(status, exec(store->db, store->path, "SAVEPOINT sample", "cannot be written", err));
+    enum status status = part_begin(store, err);
+    if (status != OK)
+        goto exit;
     status = drop_children(store, cell, sample->sample_id, err);
     if (status == OK)
         status = put_sample_row(store, cell, sample, err);
     if (status == OK)
         status = put_children(store, cell, sample, err);
-    /* All of a sample or nothing: what the batch commits at last must not be a row without its layers. */
-    if (status != OK)
-        sqlite3_exec(store->db, "ROLLBACK TO sample", NULL, NULL, NULL);
-    sqlite3_exec(store->db, "RELEASE sample", NULL, NULL, NULL);
-    TRY_GOTO(status, status);
-    TRY_GOTO(status, batch_end(store, false, err));
+    status = part_end(store, status, err);
+    if (status == OK)
+        status = batch_end(store, false, err);
 exit:
     pthread_mutex_unlock(&store->lock);
     return status;

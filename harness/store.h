@@ -2,9 +2,10 @@
  *
  * The tables are ours and may change with the schema's number (PRAGMA user_version); the views `cells`,
  * `samples`, `layers`, `keep_map` and `comparisons` are the contract for everything that reads. An older
- * store is migrated after a backup, a newer one refused. One writer: functions lock, rows are gathered in a
- * transaction that is committed at the latest a second after its first row (store_tick), WAL keeps readers
- * going meanwhile.
+ * store is migrated after a backup, a newer one refused. One writer: a second process is refused
+ * (store_lock.h), functions lock among threads, rows are gathered in a transaction that is committed at the
+ * latest a second after its first row (store_tick), WAL keeps readers going meanwhile. A write that fails for
+ * the disk's sake undoes its batch and ends the store's work: all later calls give the same error.
  *
  *     struct store *store;
  *     TRY(store_open(&store, "S.db", &err));
@@ -22,6 +23,7 @@
 
 #include "core/error.h"
 #include "datasets/benchmark.h"
+#include "harness/store_lock.h"
 #include "harness/store_reader.h"
 
 enum { STORE_SCHEMA = 4 };
@@ -30,6 +32,8 @@ struct store;
 
 /* Makes the file where there is none. */
 enum status store_open(struct store **out, const char *path, struct error *err);
+/* The same with a lock that was taken before, which becomes the store's in any case. */
+enum status store_open_locked(struct store **out, struct lock **lock, const char *path, struct error *err);
 /* Commits what is open; the store is gone in any case. NULL is closed already. */
 enum status store_close(struct store *store, struct error *err);
 /* Commits when the oldest row waiting is a second old; `now`: in any case. */
@@ -114,6 +118,8 @@ void bind_real(sqlite3_stmt *s, int i, double value); /* NaN as NULL */
 enum status store_step(struct store *store, sqlite3_stmt *statement, struct error *err);
 /* Begins a batch where none is open; writes outside the functions above stand after it. */
 enum status store_begin(struct store *store, struct error *err);
+/* Undoes what was written since the last commit. */
+enum status store_undo(struct store *store, struct error *err);
 
 /* For several statements of one's own, from any thread: locks and begins a batch; store_release unlocks and
  * commits as store_tick does. After an error of store_hold nothing is held. */

@@ -232,6 +232,17 @@ static enum status plan_cells(struct run *run, struct error *err)
     return store_tick(run->store, true, err);
 }
 
+/* At once, not after minutes of drawing pictures. Where the folder is not there yet, nobody writes in it. */
+static enum status lock_store(struct run *run, struct error *err)
+{
+    char folder[PATH_SIZE];
+    size_t n = folder_length(run->store_path);
+    snprintf(folder, sizeof folder, "%.*s", (int)n, run->store_path);
+    if (run->options->plan || (n > 0 && !is_folder(folder)))
+        return OK;
+    return store_lock(&run->lock, run->store_path, err);
+}
+
 static enum status open_outputs(struct run *run, struct error *err)
 {
     char folder[PATH_SIZE];
@@ -240,11 +251,13 @@ static enum status open_outputs(struct run *run, struct error *err)
     snprintf(folder, sizeof folder, "%.*s", (int)n, run->store_path);
     if (n > 0)
         TRY(make_folder(folder, err));
+    if (run->lock == NULL)
+        TRY(store_lock(&run->lock, run->store_path, err));
     if (run->sweep.trace.wanted) /* first: what lies there may be refused, and then no store is made */
         TRY(trace_open(&run->trace, run->trace_path, &moved, err));
     if (run->trace)
         trace_limit(run->trace, run->sweep.trace.limit);
-    TRY(store_open(&run->store, run->store_path, err));
+    TRY(store_open_locked(&run->store, &run->lock, run->store_path, err));
     if (moved)
         fprintf(stderr, "%s could not be read any more: moved to %s.damaged; its samples are traced anew\n",
                 run->trace_path, run->trace_path);
@@ -516,6 +529,7 @@ static enum status execute(struct run *run, struct error *err)
     TRY(read_file(run, err));
     TRY(grid_make(&run->grid, &run->sweep, run->options->seed, err));
     TRY(make_paths(run, err));
+    TRY(lock_store(run, err));
     machine_name(run->machine, sizeof run->machine);
     TRY(open_materials(run, err));
     if (!run->options->plan) /* a plan is shown first */
@@ -611,24 +625,28 @@ void sweep_outline_free(struct sweep_outline *outline)
 
 enum status sweep_execute(const struct sweep_options *options, struct error *err)
 {
-    struct sigaction action = {.sa_handler = on_signal}, old_int, old_term;
+    struct sigaction action = {.sa_handler = on_signal}, old_int, old_term, old_size;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, &old_int);
     sigaction(SIGTERM, &action, &old_term);
+    /* Under `ulimit -f` a write fails, and says so, instead of killing. */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, &old_size);
     struct run run = {.options = options};
     enum status status = execute(&run, err);
     progress_close(&run.progress, status, err);
+    /* The store last: with it goes the lock, which keeps others from the trace too. */
     struct error close_err = {0};
-    enum status store_status = store_close(run.store, &close_err);
-    if (status == OK && store_status != OK) {
+    enum status closed = trace_close(run.trace, &close_err);
+    if (status == OK && closed != OK) {
         *err = close_err;
-        status = store_status;
+        status = closed;
     }
-    store_status = trace_close(run.trace, &close_err);
-    if (status == OK && store_status != OK) {
+    closed = store_close(run.store, &close_err);
+    if (status == OK && closed != OK) {
         *err = close_err;
-        status = store_status;
+        status = closed;
     }
+    lock_give(run.lock);
     for (int i = 0; run.materials && i < run.sweep.n_benchmarks; i++)
         material_close(&run.materials[i]);
     free(run.materials);
@@ -640,5 +658,6 @@ enum status sweep_execute(const struct sweep_options *options, struct error *err
     free(run.data_path);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
+    sigaction(SIGXFSZ, &old_size, NULL);
     return status;
 }

@@ -33,6 +33,7 @@ struct run {
     struct grid grid;
     struct material *materials;                /* by benchmark of the sweep */
     char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
+    struct lock *lock;                   /* until the store has it */
     struct store *store;
     struct trace *trace;
     struct progress progress;

@@ -384,6 +384,26 @@ static void a_file_in_the_traces_place_is_refused_before_anything_is_written(voi
     assert_int_not_equal(access(in_folder("notes.h5.damaged"), F_OK), 0);
 }
 
+/* At once: before pictures are drawn. What is there is left alone, and so is the trace. */
+static void a_second_sweep_on_a_store_is_refused_before_anything_is_drawn(void **state)
+{
+    (void)state;
+    if (model[0] == 0)
+        shared_skip("golden/models/miniature-prototype");
+    struct error err = {0};
+    struct lock *lock;
+    must(store_lock(&lock, in_folder("held.db"), &err), OK, &err);
+    must(sweep("name: t\nbenchmarks: [{name: mini-gqa, limit: 1}]\nmethods: [vanilla]\ntrace: {samples: 1}\n",
+               "held.db", &err),
+         NO_MACHINE, &err);
+    assert_non_null(strstr(err.text, "another winnow"));
+    assert_non_null(strstr(err.text, "winnow merge"));
+    lock_give(lock);
+    assert_int_not_equal(access(in_folder("data/mini-gqa"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("held.db"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("held.h5"), F_OK), 0);
+}
+
 static void a_bad_model_is_found_before_anything_is_written(void **state)
 {
     (void)state;
@@ -397,6 +417,7 @@ static void a_bad_model_is_found_before_anything_is_written(void **state)
         model, folder, folder);
     must(sweep(text, "bad.db", &err), BAD_INPUT, &err);
     assert_int_not_equal(access(in_folder("bad.db"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("bad.db.lock"), F_OK), 0);
 }
 
 /* What a sweep traced, a second one replays: equal answers, and logits equal to the last bit. */
@@ -476,6 +497,7 @@ int main(void)
         cmocka_unit_test(mismatched_with_one_picture_is_infeasible),
         cmocka_unit_test(one_benchmark_named_twice_keeps_the_larger_limit),
         cmocka_unit_test(a_file_in_the_traces_place_is_refused_before_anything_is_written),
+        cmocka_unit_test(a_second_sweep_on_a_store_is_refused_before_anything_is_drawn),
         cmocka_unit_test(a_bad_model_is_found_before_anything_is_written),
         cmocka_unit_test(traced_cells_are_replayed_by_a_second_sweep),
     };
