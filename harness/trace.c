@@ -498,6 +498,7 @@ void trace_report(struct trace *trace, FILE *out)
 {
     hdf5_enter();
     if (trace->n_left_out > 0) {
+        fflush(stdout); /* the table before it may go to the same place */
         fprintf(out,
                 "trace: %s is at its limit of %lld bytes: %d samples are not in it; to take them up, raise "
                 "trace.limit and run the same command again:",

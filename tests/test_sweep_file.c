@@ -71,7 +71,7 @@ static void everything_is_read(void **state)
                                "     axes: {recycle: [on, off], control: [none, blank]}}\n"
                                "controls: [blank, no-image]\n"
                                "timing: {samples: 20, repeats: 5, processes: 1}\n"
-                               "trace: {samples: all, keep: cuts, attention: [2, 6, 15]}\n";
+                               "trace: {samples: all, keep: cuts, limit: 1.5 GB, attention: [2, 6, 15]}\n";
     if (read_text(&sweep, text, "", &err) != OK)
         fail_msg("%s", err.text);
     assert_string_equal(sweep.name, "budgets");
@@ -97,6 +97,7 @@ static void everything_is_read(void **state)
     assert_int_equal(sweep.timing.repeats, 5);
     assert_int_equal(sweep.trace.samples, -1);
     assert_true(sweep.trace.cuts_only);
+    assert_int_equal(sweep.trace.limit, 1500000000);
     assert_int_equal(sweep.trace.attention[2], 15);
     sweep_free(&sweep);
 }
@@ -125,6 +126,9 @@ static void errors_name_the_line(void **state)
     refuse(head, "methods: [vanilla]\ntiming: {samples: many}\n", 5, "whole number from 1");
     refuse(head, "methods: [vanilla]\ntiming: {processes: 3}\n", 5, "one process");
     refuse(head, "methods: [vanilla]\ntrace: {samples: 0}\n", 5, "whole number from 1");
+    refuse(head, "methods: [vanilla]\ntrace: {limit: 1000}\n", 5, "with its unit, as in 500MB or 1GiB");
+    refuse(head, "methods: [vanilla]\ntrace: {limit: 1 KB}\n", 5, "at least 100KB");
+    refuse(head, "methods: [vanilla]\ntrace: {limit: -1GB}\n", 5, "found '-1GB'");
     refuse(head, "methods: [vanilla]\nname: again\n", 5, "stands twice");
     refuse(head, "methods: [vanilla]\ndtype: f8\n", 5, "auto, f32, bf16, f16");
     refuse(head, "methods: [vanilla]\nname: [\n", 6, "no valid YAML");
