@@ -18,6 +18,39 @@
 #include "harness/activity.h" /* ACTIVITY_TABLES */
 #include "harness/judge.h"    /* JUDGE_TABLE */
 
+/* Joined with the rows instead of a table of their sums, so that one cell's line reads that cell's rows only.
+ */
+#define N_ANSWERED     "sum(x.cell IS NOT NULL AND x.error IS NULL)"
+#define SUMMED(column) "CASE WHEN s.n = " N_ANSWERED " THEN s." column " END AS " column
+#define SEEN(column)   "avg(CASE WHEN x.n_visual > 0 THEN x." column " END) AS " column
+#define MEAN(column)   "avg(x." column ") AS " column
+#define CELLS_VIEW                                                                                                                                                                                                                                                                                                   \
+    "CREATE VIEW cells AS SELECT c.key, c.model, c.family, c.method, c.params, c.benchmark, c.split,"                                                                                                                                                                                                                \
+    " c.control, c.template, c.image_mode, c.budget, c.match, c.seed,"                                                                                                                                                                                                                                               \
+    " coalesce(" N_ANSWERED ", 0) AS n, coalesce(sum(x.error IS NOT NULL), 0) AS n_failed, c.reason,"                                                                                                                                                                                                                \
+    " c.metric, " SUMMED("score") ", " SUMMED("score_lo") ", " SUMMED("score_hi") ", " SUMMED(                                                                                                                                                                                                                       \
+        "metrics") ", " SEEN("tokens_in") ", " SEEN("tokens_out") ","                                                                                                                                                                                                                                                \
+                                                                  " sum(CASE WHEN x.n_visual > 0 AND "                                                                                                                                                                                                               \
+                                                                  "x.requested > 0 THEN x.measured END)"                                                                                                                                                                                                             \
+                                                                  "  / sum(CASE WHEN x.n_visual > 0 AND "                                                                                                                                                                                                            \
+                                                                  "x.requested > 0 THEN x.requested END) - "                                                                                                                                                                                                         \
+                                                                  "1 AS budget_off, " MEAN(                                                                                                                                                                                                                          \
+                                                                      "macs_paper") ", avg(x.flops_vision "                                                                                                                                                                                                          \
+                                                                                    "+ x.flops_project + "                                                                                                                                                                                                           \
+                                                                                    "x.flops_prefill + "                                                                                                                                                                                                             \
+                                                                                    "x.flops_select"                                                                                                                                                                                                                 \
+                                                                                    " + x.flops_head + "                                                                                                                                                                                                             \
+                                                                                    "x.flops_decode) AS "                                                                                                                                                                                                            \
+                                                                                    "flops, " MEAN("flops_"                                                                                                                                                                                                          \
+                                                                                                   "vision") ", " MEAN("flops_project") ", " MEAN("flops_prefill") ", " MEAN("flops_select") ", " MEAN(                                                                                                              \
+                                                                                        "flops_head") ","                                                                                                                                                                                                            \
+                                                                                                      " " MEAN("flops_decode") ", " SEEN("kv_bytes_live") ", " SEEN("kv_bytes_alloc") ", " SEEN("kv_visual_bytes") ","                                                                                               \
+                                                                                                                                                                                                                   " coalesce(sum(x.timed), 0) AS timed_n, s.preprocess_ms, s.vision_ms, s.prefill_ms, s.select_ms," \
+                                                                                                                                                                                                                   " s.ttft_ms, s.decode_ms_per_token, s.total_ms, s.peak_bytes, c.device, c.dtype,"                 \
+                                                                                                                                                                                                                   " CASE WHEN min(x.machine) = max(x.machine) THEN min(x.machine)"                                  \
+                                                                                                                                                                                                                   "  ELSE min(x.machine) || ' + ' || max(x.machine) END AS machine, c.revision, c.created"          \
+                                                                                                                                                                                                                   " FROM cell c LEFT JOIN summary s ON s.cell = c.id LEFT JOIN sample x ON x.cell = c.id GROUP BY c.key;"
+
 const char *const store_schema =
     "PRAGMA application_id = 1464421975;" /* "WINW" */
     "CREATE TABLE source(id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, files_sha TEXT NOT NULL,"
@@ -72,35 +105,7 @@ const char *const store_schema =
     "REAL,"
     " PRIMARY KEY(cell, base)) WITHOUT ROWID;"
 
-    "CREATE VIEW cells AS SELECT c.key, c.model, c.family, c.method, c.params, c.benchmark, c.split, "
-    "c.control,"
-    " c.template, c.image_mode, c.budget, c.match, c.seed, coalesce(a.n, 0) AS n, coalesce(a.n_failed, 0) AS "
-    "n_failed,"
-    " c.reason, c.metric,"
-    " CASE WHEN s.n = a.n THEN s.score END AS score, CASE WHEN s.n = a.n THEN s.score_lo END AS score_lo,"
-    " CASE WHEN s.n = a.n THEN s.score_hi END AS score_hi, CASE WHEN s.n = a.n THEN s.metrics END AS metrics,"
-    " a.tokens_in, a.tokens_out, a.budget_off, a.macs_paper, a.flops, a.flops_vision, a.flops_project,"
-    " a.flops_prefill, a.flops_select, a.flops_head, a.flops_decode, a.kv_bytes_live, a.kv_bytes_alloc,"
-    " a.kv_visual_bytes, coalesce(a.timed_n, 0) AS timed_n, s.preprocess_ms, s.vision_ms, s.prefill_ms, "
-    "s.select_ms,"
-    " s.ttft_ms, s.decode_ms_per_token, s.total_ms, s.peak_bytes, c.device, c.dtype, a.machine, c.revision, "
-    "c.created"
-    " FROM cell c LEFT JOIN summary s ON s.cell = c.id LEFT JOIN (SELECT cell,"
-    "  sum(error IS NULL) AS n, sum(error IS NOT NULL) AS n_failed, sum(timed) AS timed_n,"
-    "  avg(CASE WHEN n_visual > 0 THEN tokens_in END) AS tokens_in,"
-    "  avg(CASE WHEN n_visual > 0 THEN tokens_out END) AS tokens_out,"
-    "  sum(CASE WHEN n_visual > 0 AND requested > 0 THEN measured END)"
-    "   / sum(CASE WHEN n_visual > 0 AND requested > 0 THEN requested END) - 1 AS budget_off,"
-    "  avg(macs_paper) AS macs_paper, avg(flops_vision + flops_project + flops_prefill + flops_select + "
-    "flops_head"
-    "   + flops_decode) AS flops, avg(flops_vision) AS flops_vision, avg(flops_project) AS flops_project,"
-    "  avg(flops_prefill) AS flops_prefill, avg(flops_select) AS flops_select, avg(flops_head) AS flops_head,"
-    "  avg(flops_decode) AS flops_decode, avg(CASE WHEN n_visual > 0 THEN kv_bytes_live END) AS "
-    "kv_bytes_live,"
-    "  avg(CASE WHEN n_visual > 0 THEN kv_bytes_alloc END) AS kv_bytes_alloc,"
-    "  avg(CASE WHEN n_visual > 0 THEN kv_visual_bytes END) AS kv_visual_bytes,"
-    "  CASE WHEN min(machine) = max(machine) THEN min(machine) ELSE min(machine) || ' + ' || max(machine) END"
-    "   AS machine FROM sample GROUP BY cell) a ON a.cell = c.id;"
+    CELLS_VIEW
 
     "CREATE VIEW samples AS SELECT c.key, s.sample_id, q.question_id, coalesce(s.image, q.image) AS image, "
     "q.cluster,"
@@ -126,5 +131,5 @@ const char *const store_migrations[] = {
     "ALTER TABLE sample ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE sample ADD COLUMN verdict TEXT; ALTER TABLE sample ADD COLUMN judge TEXT;"
     " ALTER TABLE question ADD COLUMN is_number INTEGER;" JUDGE_TABLE,
-    ACTIVITY_TABLES,
+    ACTIVITY_TABLES "DROP VIEW cells;" CELLS_VIEW,
 };

@@ -52,7 +52,8 @@ static bool store_text_query(char *sql, size_t size, sqlite3 *db, const char *ta
     return true;
 }
 
-/* Of all tables, and views if they are wanted; NULL where something cannot be read. The caller frees. */
+/* Of all tables but that of running sweeps, and views if they are wanted; NULL where something cannot be
+ * read. The caller frees. */
 static char *store_text(sqlite3 *db, bool views)
 {
     struct store_text out = {0};
@@ -60,7 +61,7 @@ static char *store_text(sqlite3 *db, bool views)
     bool ok =
         sqlite3_prepare_v2(db,
                            "SELECT name FROM sqlite_master WHERE (type = 'table' OR type = 'view' AND ?)"
-                           " AND name NOT LIKE 'sqlite_%' ORDER BY name",
+                           " AND name NOT LIKE 'sqlite_%' AND name <> 'activity' ORDER BY name",
                            -1, &tables, NULL) == SQLITE_OK &&
         sqlite3_bind_int(tables, 1, views) == SQLITE_OK;
     store_text_add(&out, "");

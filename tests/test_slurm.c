@@ -325,8 +325,9 @@ static void what_cannot_be_submitted_is_said_before(void **state)
     }
     expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --slurm --plan -a1-2", 0,
            "--dependency=afterany:JOB");
-    expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --data 'the tree' --slurm --plan -a1-2", 0,
-           "winnow merge \\\n        --data 'the tree' \\\n        /tmp/"); /* it scores again */
+    expect("mkdir -p 'the tree'; " FAKE
+           "$winnow sweep sweep.yaml --store n/s.db --data 'the tree' --slurm --plan -a1-2",
+           0, "winnow merge \\\n        --data 'the tree' \\\n        /tmp/"); /* it scores again */
     expect(FAKE "$winnow sweep sweep.yaml --store n/s.db --slurm --plan --json -a1-2", 0, "\"commands\": [");
     assert_int_not_equal(access(in_folder("n"), F_OK), 0);
     assert_calls("sbatch", false);

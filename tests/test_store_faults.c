@@ -301,7 +301,7 @@ static void a_failing_disk_does_not_spoil_a_migration(void **state)
     (void)state;
     static const char to_schema_1[] =
         "ALTER TABLE sample DROP COLUMN marked; ALTER TABLE sample DROP COLUMN verdict;"
-        " ALTER TABLE sample DROP COLUMN judge; DROP TABLE judge_reply;"
+        " ALTER TABLE sample DROP COLUMN judge; DROP TABLE judge_reply; DROP TABLE activity; DROP TABLE planned;"
         " ALTER TABLE question DROP COLUMN is_number; PRAGMA user_version = 1";
     struct error err = {0};
     committed done = {0};
