@@ -1,7 +1,7 @@
 /* What all commands share: messages, common options, numbers from text, and where the built-in files are. */
+#include "harness/size.h"
 #include "command.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -98,19 +98,10 @@ enum status parse_real(double *out, const char *text, double low, double high, c
 
 enum status parse_bytes(size_t *out, const char *text, const char *what, struct error *err)
 {
-    static const char units[] = "KMGT";
-    char *end;
-    double value = strtod(text, &end), unit = 1;
-    const char *found = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    for (const char *u = units; found && u <= found; u++)
-        unit *= 1024;
-    end += found != NULL;
-    end += *end == 'i';
-    end += *end == 'B';
-    if (end == text || *end != 0 || !(value * unit >= 1) || value * unit > 1e18)
-        return fail(err, BAD_INPUT, "%s: found '%.60s', expected a number of bytes, as in 500MB or 2GiB",
-                    what, text);
-    *out = (size_t)(value * unit);
+    int64_t n_bytes;
+    if (!size_read(&n_bytes, text))
+        return fail(err, BAD_INPUT, "%s: found '%.60s', expected " SIZE_EXPECTED, what, text);
+    *out = (size_t)n_bytes;
     return OK;
 }
 

@@ -89,7 +89,7 @@ const char *home_path(const char *relative);
 /* Whole numbers and numbers from text, with a message that names `what`. */
 enum status parse_int(int64_t *out, const char *text, int64_t low, int64_t high, const char *what,
                       struct error *err);
-/* A number of bytes, "512MB", "1.5GiB", "2G": powers of 1024 whatever the spelling; at least 1. */
+/* A number of bytes (size.h). */
 enum status parse_bytes(size_t *out, const char *text, const char *what, struct error *err);
 enum status parse_real(double *out, const char *text, double low, double high, const char *what,
                        struct error *err);

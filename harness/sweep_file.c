@@ -2,13 +2,13 @@
  */
 #include "harness/sweep_file.h"
 
-#include <stdlib.h> /* strtod */
 #include <string.h> /* strcmp */
 
 #include "core/limits.h"        /* LIMIT_* */
 #include "core/memory.h"        /* memory_failed */
 #include "core/reducer.h"       /* method_init, method_set */
 #include "datasets/benchmark.h" /* benchmark_find */
+#include "harness/size.h"       /* size_read */
 #include "harness/template.h"   /* template_names */
 #include "harness/yaml_tree.h"  /* the file */
 
@@ -302,26 +302,13 @@ static enum status read_timing(struct sweep *out, const struct yaml_tree *tree, 
     return OK;
 }
 
-/* A number of bytes: 500MB, 1.5GiB; decimal and binary units are what they say. */
 static enum status read_size(int64_t *out, const struct yaml_tree *tree, int node, const char *what,
                              struct error *err)
 {
-    static const struct {
-        const char *unit;
-        double bytes;
-    } units[] = {{"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},
-                 {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
     const char *text;
-    char *end;
     TRY(yaml_text(&text, tree, node, what, err));
-    double value = *text >= '0' && *text <= '9' ? strtod(text, &end) : 0;
-    if (value > 0)
-        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-            if (strcmp(end + strspn(end, " "), units[i].unit) == 0 && value * units[i].bytes >= SIZE_LEAST &&
-                value * units[i].bytes < 0x1p62) {
-                *out = (int64_t)(value * units[i].bytes);
-                return OK;
-            }
+    if (size_read(out, text) && *out >= SIZE_LEAST)
+        return OK;
     return yaml_fail(
         err, tree, node,
         "%s: expected a size of at least 100KB with its unit, as in 500MB or 1GiB, found '%.40s'", what,

@@ -33,7 +33,7 @@ struct run {
     struct grid grid;
     struct material *materials;                /* by benchmark of the sweep */
     char *store_path, *trace_path, *data_path; /* data_path: where twins are written that are not there */
-    struct lock *lock;                   /* until the store has it */
+    struct lock *lock;                         /* until the store has it */
     struct store *store;
     struct trace *trace;
     struct progress progress;
@@ -100,6 +100,17 @@ enum status material_open(struct material *material, struct run *run, const stru
 void material_close(struct material *material);
 /* It has a reason, and no benchmark before it has the same: its other split, say. */
 bool reason_is_new(const struct run *run, int benchmark);
+/* ---- sweep_open.c --------------------------------------------------------------------------- */
+size_t path_folder_length(const char *path); /* without the slash; 0: it has none */
+/* A model that is not where the path says is looked for among the built-in ones. */
+enum status sweep_find_model(char **out, const char *path, struct error *err);
+/* Reads the file, makes the grid and the paths. */
+enum status sweep_begin(struct run *run, struct error *err);
+enum status sweep_open_materials(struct run *run, struct error *err);
+/* An error where no benchmark can be asked. */
+enum status sweep_check_any_there(const struct run *run, struct error *err);
+/* Lists cells that cannot run, on stderr; returns how many. */
+int sweep_list_infeasible(const struct run *run);
 /* ---- sweep_work.c --------------------------------------------------------------------------- */
 enum status sweep_work(struct run *run, struct error *err);
 int sweep_workers(const struct run *run);        /* how many there may be */
