@@ -48,12 +48,12 @@ report: build
 	@$(WINNOW) report '$(STORE)' -o 'results/$(NAME)'
 
 test: build-all slurm sanitize
-	@$(WITH_SLURM) ctest --test-dir $(BUILD) --output-on-failure
+	@$(WITH_SLURM) ctest --test-dir $(BUILD) -j $$(nproc) --output-on-failure
 
 # The same tests under the address and undefined-behaviour sanitizers.
 sanitize: setup
 	@$(MAKE) BUILD=$(BUILD)-sanitize CMAKE_FLAGS="-DWINNOW_SANITIZE=ON" build-all
-	@$(WITH_SLURM) ctest --test-dir $(BUILD)-sanitize --output-on-failure
+	@$(WITH_SLURM) ctest --test-dir $(BUILD)-sanitize -j $$(nproc) --output-on-failure
 
 # Slurm's programs for tests/test_slurm.c (3 MB), where they are not installed: only unpacked, so that no
 # service of theirs starts. Without them that one test is skipped.
