@@ -172,7 +172,8 @@ static enum status cell_cost(struct cell_cost *out, struct session *session, con
 /* Cells of one kind share the layers before their first cuts; by_chance: not between questions. */
 struct class
 {
-    int kind; /* the control; or, past them, the arm that shares with itself alone */
+    int kind;     /* the control; or, past them, the arm that shares with itself alone */
+    int features; /* the same for pictures in the tower; the mismatched see those that others see */
     bool by_chance;
 };
 
@@ -191,7 +192,11 @@ static struct class class_of(const struct run *run, const struct cell *cell)
     int arm = 0;
     while (run->grid.arms[arm] != cell->arm)
         arm++;
-    return (struct class){.kind = alone ? N_CONTROLS + arm : (int)cell->arm->control,
+    enum control control = cell->arm->control;
+    return (struct class){.kind = alone ? N_CONTROLS + arm : (int)control,
+                          .features = reducer->in_tower || cell->arm->replay ? N_CONTROLS + arm
+                                      : control == CONTROL_MISMATCHED        ? (int)CONTROL_NONE
+                                                                             : (int)control,
                           .by_chance = before && params_has(&cell->arm->method.params, "seed")};
 }
 
@@ -209,29 +214,29 @@ static void add_class(struct shared *sum, const struct run *run, const struct ce
                       const int *n_left, const struct class *classes, int first, double pictures_each)
 {
     const struct cell *cells = run->grid.cells;
-    double prefix = 0, own = 0, vision = 0;
+    double prefix = 0, own = 0;
     for (int i = first; i < run->grid.n_cells; i++) {
         if (cells[i].benchmark != cells[first].benchmark || cells[i].model != run->model ||
             classes[i].kind != classes[first].kind)
             continue;
         double n = n_left[i], n_pictures = n * (classes[i].by_chance ? 1 : pictures_each);
-        vision = most(vision, n * pictures_each * costs[i].vision);
         prefix = most(prefix, n_pictures * costs[i].prefix);
         own = most(own, n * costs[i].own);
         sum->rest += n * (costs[i].rest + costs[i].select);
         sum->decode += n * (costs[i].decode + costs[i].head);
     }
-    /* the mismatched see the pictures that others see */
-    sum->vision += classes[first].kind == CONTROL_MISMATCHED ? 0 : vision;
     sum->layers += prefix + own;
 }
 
-static bool is_first_of_class(const struct run *run, const struct class *classes, int cell)
+/* Whether no cell before it has its class, or, features: sees its features. */
+static bool is_first(const struct run *run, const struct class *classes, int cell, bool features)
 {
     const struct cell *cells = run->grid.cells;
     for (int i = 0; i < cell; i++)
         if (cells[i].benchmark == cells[cell].benchmark && cells[i].model == cells[cell].model &&
-            cells[i].reason == NULL && classes[i].kind == classes[cell].kind)
+            cells[i].reason == NULL &&
+            (features ? classes[i].features == classes[cell].features
+                      : classes[i].kind == classes[cell].kind))
             return false;
     return true;
 }
@@ -344,12 +349,15 @@ enum status cost_sweep(struct sweep_cost *out, struct cell_cost *costs, struct r
             out->apart += n_left[i] * cost_alone(&costs[i]);
         }
     for (int i = 0; i < run->grid.n_cells; i++) {
-        if (!is_planned(run, i) || !is_first_of_class(run, classes, i))
+        if (!is_planned(run, i))
             continue;
         const struct material *material = &run->materials[run->grid.cells[i].benchmark];
         double each =
             material->open && material->n_rows > 0 ? (double)count_pictures(material) / material->n_rows : 1;
-        add_class(&shared, run, costs, n_left, classes, i, each);
+        if (is_first(run, classes, i, true))
+            shared.vision += n_left[i] * each * costs[i].vision;
+        if (is_first(run, classes, i, false))
+            add_class(&shared, run, costs, n_left, classes, i, each);
     }
     out->shared =
         run->options->no_share ? out->apart : shared.vision + shared.layers + shared.rest + shared.decode;

@@ -299,9 +299,10 @@ enum status sweep_print_result(struct run *run, struct error *err)
         printf("store: %s\n", run->store_path);
     fflush(stdout);
     return progress_end(&run->progress,
-                        json_pack("{s:s, s:s, s:s, s:s*, s:i, s:i, s:o}", "event", "end", "sweep",
+                        json_pack("{s:s, s:s, s:s, s:s*, s:i, s:i, s:f, s:f, s:o}", "event", "end", "sweep",
                                   run->sweep.name, "store", run->store_path, "trace",
                                   run->trace ? run->trace_path : NULL, "n_run", run->n_done, "n_failed",
-                                  run->n_failed, "cells", cells),
+                                  run->n_failed, "flops_apart", run->flops_alone, "flops_shared",
+                                  run->flops_alone - run->flops_shared, "cells", cells),
                         err);
 }

@@ -303,6 +303,38 @@ static void what_is_there_runs(void **state)
     assert_int_equal(query("SELECT count(*) FROM cells WHERE benchmark = 'pope' AND n = 3"), 2);
 }
 
+static double flops(const json_t *document, const char *name)
+{
+    const json_t *model = json_array_get(json_object_get(document, "models"), 0);
+    return json_real_value(json_object_get(model ? model : document, name));
+}
+
+static void a_plan_counts_what_the_sweep_then_runs(void **state)
+{
+    (void)state;
+    int status;
+    static const char arguments[] =
+        "tau-theta --store s.db --workers 1 --limit 12 --set benchmarks='[mini-gqa]' --set methods='[vanilla,"
+        " {name: sparsevlm, axes: {budget: [192, 64], tau: [0.1, 0.3]}}, {name: fastv, budget: 64},"
+        " {name: sparsevlm, params: {mode: paper}, axes: {lambda: [0.4, 0.8]}}, {name: tome, budget: 64},"
+        " {name: divprune, budget: 64}, {name: random, budget: 64, axes: {seed: [0, 1]}}]'";
+    char planning[sizeof arguments + 10];
+    snprintf(planning, sizeof planning, "%s --plan", arguments);
+    json_t *plan = sweep(&status, planning);
+    assert_int_equal(status, 0);
+    json_t *result = sweep(&status, arguments);
+    assert_int_equal(status, 0);
+    static const char *const names[] = {"flops_apart", "flops_shared"};
+    for (size_t i = 0; i < 2; i++) {
+        double expected = flops(plan, names[i]), found = flops(result, names[i]);
+        if (!(expected > 0.9 * found && expected < 1.1 * found))
+            fail_msg("%s: the plan said %g, the sweep ran %g", names[i], expected, found);
+    }
+    assert_true(flops(result, "flops_shared") < 0.8 * flops(result, "flops_apart"));
+    json_decref(plan);
+    json_decref(result);
+}
+
 static void damaged_files_are_no_missing_ones(void **state)
 {
     (void)state;
@@ -372,10 +404,13 @@ static void table4_has_the_papers_budgets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_plan_names_what_a_tree_lacks),    cmocka_unit_test(nothing_there_is_an_error),
-        cmocka_unit_test(without_data_the_twins_stand_in),   cmocka_unit_test(what_is_there_runs),
-        cmocka_unit_test(damaged_files_are_no_missing_ones), cmocka_unit_test(every_grid_can_be_made),
-        cmocka_unit_test(table4_has_the_papers_budgets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_plan_names_what_a_tree_lacks),
+                                       cmocka_unit_test(nothing_there_is_an_error),
+                                       cmocka_unit_test(without_data_the_twins_stand_in),
+                                       cmocka_unit_test(what_is_there_runs),
+                                       cmocka_unit_test(a_plan_counts_what_the_sweep_then_runs),
+                                       cmocka_unit_test(damaged_files_are_no_missing_ones),
+                                       cmocka_unit_test(every_grid_can_be_made),
+                                       cmocka_unit_test(table4_has_the_papers_budgets)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
