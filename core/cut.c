@@ -385,7 +385,7 @@ static enum status selection_take(struct cut_result *out, struct reduction *r, c
     out->dropped = out->n_in - out->kept - out->recycled;
     if (selection->n_recycled > 0)
         out->macs += (uint64_t)choice.n_sources * (uint64_t)view->hidden_size;
-    path_cut(&r->path, selection, &choice, view->site == SITE_BEFORE);
+    path_cut(&r->path, selection, &choice, view->layer);
     TRY_GOTO(status, rows_move(r, selection, &choice, view->hidden_size, err));
 exit:
     choice_free(&choice);

@@ -204,8 +204,9 @@ enum status prefill_fresh(struct run *run, int *n_rows, struct error *err)
     struct ledger *ledger = &run->answer->ledger;
     enum status status = OK;
 
-    run->shares = s->share.limit > 0 && run->question->share && run->question->tap == NULL &&
-                  run->question->n_attention == 0;
+    /* the last method of a question leaves nothing behind, and takes up what the others left */
+    run->shares = s->share.limit > 0 && (run->question->share || s->share.states) &&
+                  run->question->tap == NULL && run->question->n_attention == 0;
     if (run->shares)
         path_start(run);
     TRY(cut_prepare(r, err));

@@ -34,11 +34,11 @@ void path_start(struct run *run)
     path_add(&path->all, run->ids + n_prefix, (size_t)(run->n_ids - n_prefix) * sizeof *run->ids);
 }
 
-void path_cut(struct path *path, const struct selection *selection, const struct choice *choice, bool before)
+void path_cut(struct path *path, const struct selection *selection, const struct choice *choice, int layer)
 {
     if (!path->followed)
         return;
-    const int flags[] = {selection->has_own, selection->in_place, selection->keep_class};
+    const int flags[] = {layer, selection->has_own, selection->in_place, selection->keep_class};
     size_t n_recycled = (size_t)selection->n_recycled, n_clusters = (size_t)selection->n_clusters;
     const struct {
         const void *data;
@@ -52,7 +52,7 @@ void path_cut(struct path *path, const struct selection *selection, const struct
                  {choice->own, selection->has_own ? n_clusters * sizeof *choice->own : 0}};
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
         path_add(&path->all, parts[i].data, parts[i].n_bytes);
-        if (before)
+        if (layer == LAYER_BEFORE)
             path_add(&path->prefix, parts[i].data, parts[i].n_bytes);
     }
 }

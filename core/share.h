@@ -49,8 +49,9 @@ struct path {
 };
 /* The dialogue's merged sequence, before anything was cut. */
 void path_start(struct run *run);
-/* A selection was made; before: before layer 0, where the prefix still stands. */
-void path_cut(struct path *path, const struct selection *selection, const struct choice *choice, bool before);
+/* A selection was made behind `layer`: the same one elsewhere leaves other rows. At LAYER_BEFORE the prefix
+ * still stands. */
+void path_cut(struct path *path, const struct selection *selection, const struct choice *choice, int layer);
 
 /* How far a segment's layers are done already. */
 struct resume {

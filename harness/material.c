@@ -311,11 +311,11 @@ exit:
 
 enum status shown_share(struct shown *out, const struct shown *shown, struct error *err)
 {
-    *out = (struct shown){.features = memory_alloc((size_t)shown->n, sizeof *out->features), .n = shown->n};
+    *out = (struct shown){.features = memory_alloc((size_t)shown->n, sizeof *out->features)};
     if (out->features == NULL)
         return memory_failed(err, "features", (size_t)shown->n * sizeof *out->features);
-    for (int i = 0; i < shown->n; i++)
-        out->features[i] = features_retain(shown->features[i]);
+    for (; out->n < shown->n; out->n++)
+        out->features[out->n] = features_retain(shown->features[out->n]);
     return OK;
 }
 

@@ -315,7 +315,7 @@ static void run_item(struct work *work, struct session *session, const struct it
     struct error err = {0};
     double start = clock_ms();
     if (item->answered && !trace_wants(run->trace, run->grid.cells[item->cell].key, item->row)) {
-        work_finished(work, item, false, &effort, NULL); /* the trace is full since */
+        work_finished(work, item, NULL, &effort, NULL); /* the trace is full since */
         return;
     }
     enum status status = ask(&answer, &shown, &effort, work, session, item, share, &err);
@@ -355,7 +355,7 @@ static void *worker(void *context)
         while ((item = work_take(&share, work, place))) {
             if (before && before->group != item->group)
                 session_forget(session, SHARE_METHODS | SHARE_QUESTIONS);
-            else if (before && before->row != item->row)
+            else if (before && (before->row != item->row || before->benchmark != item->benchmark))
                 session_forget(session, SHARE_METHODS);
             before = item;
             run_item(work, session, item, share);

@@ -268,6 +268,72 @@ static void test_memory_stays_within_the_limit(void **state)
     bed->shared = session;
 }
 
+static void test_the_last_method_of_a_question_takes_up_too(void **state)
+{
+    struct bed *bed = *state;
+    session_share(bed->shared, 0); /* without what earlier tests left */
+    session_share(bed->shared, (size_t)1 << 30);
+    assert_true(compare(bed, 0, 0, 1, SHARE_METHODS) == 0);
+    assert_true(compare(bed, 0, 0, 0, 0) > 0);
+    session_share(bed->shared, 0);
+}
+
+/* Cuts that select the same behind other layers: the rows behind them are others. */
+static void test_the_same_selection_behind_another_layer_is_another_path(void **state)
+{
+    enum { N_CUTS = 3, N_KEPT = 10 };
+    struct bed *bed = *state;
+    struct error err;
+    struct features *features = NULL;
+    struct method replay;
+    uint8_t pixels[2 * 2 * 3] = {200, 10, 10, 10, 200, 10, 10, 10, 200};
+    int32_t kept[N_KEPT] = {7, 50, 51, 120, 200, 301, 333, 402, 500, 570}, first[N_KEPT], ids[20];
+    const int layers[][N_CUTS] = {{2, 6, 9}, {4, 6, 9}};
+    int n = 0;
+    ids[n++] = 5;
+    ids[n++] = vlm_config(bed->vlm)->image_token;
+    for (; n < 12; n++)
+        ids[n] = 40 + 13 * n;
+    for (int i = 0; i < N_KEPT; i++)
+        first[i] = i;
+    method_make(&replay, &(struct arm){"replay", ""});
+    session_share(bed->shared, (size_t)1 << 30);
+    for (unsigned i = 0; i < sizeof layers / sizeof *layers; i++) {
+        struct cut_record cuts[N_CUTS];
+        for (int c = 0; c < N_CUTS; c++)
+            cuts[c] = (struct cut_record){.site = SITE_DECODER,
+                                          .image = -1,
+                                          .layer = layers[i][c],
+                                          .n_in = c == 0 ? 576 : N_KEPT + 1 - c,
+                                          .kept = c == 0 ? kept : first,
+                                          .n_kept = N_KEPT - c,
+                                          .n_raters = -1};
+        if (features == NULL)
+            CHECK(session_encode(
+                &features, bed->alone, &(struct image){.width = 2, .height = 2, .rgb = pixels},
+                &(struct encode_options){.method = &replay, .replay = cuts, .n_replay = N_CUTS}, &err));
+        struct question question = {.prompt_ids = ids,
+                                    .n_prompt_ids = n,
+                                    .n_turns = 1,
+                                    .images = &features,
+                                    .n_images = 1,
+                                    .method = &replay,
+                                    .max_new_tokens = N_NEW,
+                                    .replay = cuts,
+                                    .n_replay = N_CUTS,
+                                    .want_records = true};
+        struct answer alone, shared;
+        CHECK(session_ask(&alone, bed->alone, &question, &err));
+        question.share = SHARE_METHODS;
+        CHECK(session_ask(&shared, bed->shared, &question, &err));
+        assert_same(&shared, &alone, bed->vlm);
+        answer_free(&alone);
+        answer_free(&shared);
+    }
+    session_share(bed->shared, 0);
+    features_release(features);
+}
+
 static void test_a_question_that_takes_too_long_is_given_up(void **state)
 {
     (void)state;
@@ -299,6 +365,8 @@ int main(void)
         cmocka_unit_test(test_a_second_question_runs_its_own_text_only),
         cmocka_unit_test(test_any_order_and_any_memory),
         cmocka_unit_test(test_memory_stays_within_the_limit),
+        cmocka_unit_test(test_the_last_method_of_a_question_takes_up_too),
+        cmocka_unit_test(test_the_same_selection_behind_another_layer_is_another_path),
         cmocka_unit_test(test_a_question_that_takes_too_long_is_given_up),
     };
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
