@@ -218,6 +218,8 @@ enum status prefill_fresh(struct run *run, int *n_rows, struct error *err)
         const int32_t *positions = positions_upload(run, &status, err); /* they change with a cut */
         TRY(status);
         last = segment_end(run, first, &watched);
+        if (run->shares)
+            path_segment(run);
         TRY(segment_run(run, n_rows, first, last, watched, positions, err));
         if (wants_attention(run->question, last))
             TRY(attention_record(run, last, err));

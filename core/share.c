@@ -57,24 +57,36 @@ void path_cut(struct path *path, const struct selection *selection, const struct
     }
 }
 
-/* The path up to here of the first n rows. Position ids belong to it where they are not the rows' places. */
-static void path_name(char out[PATH_SIZE], const struct run *run, const struct sha256 *path, int n)
-{
-    struct sha256 sha = *path;
-    const struct token *tokens = run->reduction.sequence.tokens;
-    bool own = false;
-    for (int i = 0; i < n && run->original_positions; i++)
-        own = own || tokens[i].position != i;
-    for (int i = 0; i < n && own; i++)
-        sha256_update(&sha, &tokens[i].position, sizeof tokens[i].position);
-    sha256_final(&sha, out);
-}
-
 /* Rows before the question's own text; 0 where that would be all or nothing. */
 static int prefix_rows(const struct run *run)
 {
     const struct sequence *sequence = &run->reduction.sequence;
     return sequence->n_visual > 0 && sequence->text_start < sequence->n ? sequence->text_start : 0;
+}
+
+/* Position ids of the first n rows belong to a path where they are not the rows' places. */
+static void add_positions(struct sha256 *path, const struct token *tokens, int n)
+{
+    bool own = false;
+    for (int i = 0; i < n; i++)
+        own = own || tokens[i].position != i;
+    for (int i = 0; i < n && own; i++)
+        sha256_update(path, &tokens[i].position, sizeof tokens[i].position);
+}
+
+void path_segment(struct run *run)
+{
+    const struct sequence *sequence = &run->reduction.sequence;
+    if (!run->original_positions)
+        return;
+    add_positions(&run->reduction.path.all, sequence->tokens, sequence->n);
+    add_positions(&run->reduction.path.prefix, sequence->tokens, prefix_rows(run));
+}
+
+static void path_name(char out[PATH_SIZE], const struct sha256 *path)
+{
+    struct sha256 sha = *path;
+    sha256_final(&sha, out);
 }
 
 /* ---- what is held --------------------------------------------------------------------------- */
@@ -197,11 +209,11 @@ void share_keep(struct run *run, const struct resume *resume, int first, int las
     int n = run->reduction.sequence.n, n_prefix = prefix_rows(run);
     char name[PATH_SIZE];
     if ((run->question->share & SHARE_METHODS) && watched && resume->all <= last) {
-        path_name(name, run, &path->all, n);
+        path_name(name, &path->all);
         hold(s, name, false, n, n, first, last, true);
     }
     if ((run->question->share & SHARE_QUESTIONS) && first == 0 && n_prefix > 0 && resume->prefix <= last) {
-        path_name(name, run, &path->prefix, n_prefix);
+        path_name(name, &path->prefix);
         hold(s, name, true, n_prefix, n, first, last, watched);
     }
 }
@@ -237,12 +249,12 @@ enum status share_resume(struct resume *out, struct run *run, int first, int las
     char name[PATH_SIZE];
     *out = (struct resume){.all = first, .prefix = first, .n_prefix = n_prefix};
 
-    path_name(name, run, &path->all, n);
+    path_name(name, &path->all);
     const struct held *all = held_find(&s->share, name, n, first, last);
     if (all)
         out->all = out->prefix = all->last + 1;
     if (n_prefix > 0 && out->all <= last) {
-        path_name(name, run, &path->prefix, n_prefix);
+        path_name(name, &path->prefix);
         struct held *prefix = held_find(&s->share, name, n_prefix, first, last);
         if (prefix && prefix->last >= out->prefix && (prefix->x || !watched)) {
             out->from = prefix;

@@ -49,6 +49,8 @@ struct path {
 };
 /* The dialogue's merged sequence, before anything was cut. */
 void path_start(struct run *run);
+/* A segment begins. */
+void path_segment(struct run *run);
 /* A selection was made behind `layer`: the same one elsewhere leaves other rows. At LAYER_BEFORE the prefix
  * still stands. */
 void path_cut(struct path *path, const struct selection *selection, const struct choice *choice, int layer);
