@@ -21,28 +21,12 @@
 #include "harness/merge.h"
 #include "harness/store.h"
 #include "harness/sweep.h"
-#include "tests/shared.h"
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
+#include "tests/sweep_bed.h"
+
 enum { PICTURES = 5, CELLS = 4 };
-
-static char folder[64], model[SHARED_PATH];
-
-static const char *in_folder(const char *name)
-{
-    static char paths[16][256];
-    static int turn;
-    turn = (turn + 1) % 16;
-    snprintf(paths[turn], sizeof paths[turn], "%s/%s", folder, name);
-    return paths[turn];
-}
-
-static void must(enum status status, enum status expected, const struct error *err)
-{
-    if (status != expected)
-        fail_msg("status %d instead of %d: %s", status, expected, err->text);
-}
 
 static void must_say(const struct error *err, const char *part)
 {
@@ -67,69 +51,35 @@ static enum status sweep(const char *store, int shard, int n_shards, struct erro
     return sweep_execute(&options, err);
 }
 
-static int write_inputs(void)
+static int write_sweep(void)
 {
-    FILE *questions = fopen(in_folder("q.jsonl"), "w"), *file = fopen(in_folder("sweep.yaml"), "w");
-    if (questions == NULL || file == NULL)
+    FILE *file = fopen(in_folder("sweep.yaml"), "w");
+    if (file == NULL)
         return -1;
-    for (int i = 0; i < 2 * PICTURES; i++)
-        fprintf(questions,
-                "{\"question_id\": %d, \"image\": \"%d.png\", \"text\": \"Is there a circle %s it?\", "
-                "\"answer\": \"%s\"}\n",
-                i, i / 2, i % 2 ? "above" : "in", i % 3 ? "no" : "yes");
     fprintf(file,
             "name: t\nbenchmarks: [{name: jsonl, questions: %s/q.jsonl}]\nmethods:\n  - vanilla\n"
             "  - {name: sparsevlm, budget: 64}\n"
             "  - {name: random, params: {at: decoder, like: sparsevlm, budget: 64}, axes: {seed: [0, 1]}}\n",
             folder);
-    for (int i = 0; i < PICTURES; i++) {
-        struct image image = {0};
-        struct error err;
-        char name[16];
-        snprintf(name, sizeof name, "%d.png", i);
-        if (image_new(&image, 64, 48, (const uint8_t[3]){(uint8_t)(50 * i), 90, 200}, &err) != OK ||
-            image_write_png(&image, in_folder(name), &err) != OK)
-            return -1;
-        image_free(&image);
-    }
-    return fclose(questions) + fclose(file);
+    return fclose(file);
 }
 
 static int setup(void **state)
 {
     (void)state;
     struct error err = {0};
-    snprintf(folder, sizeof folder, "/tmp/winnow-merge-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (bed_make() != 0)
         return -1;
-    if (shared_path(model, sizeof model, "golden/models/miniature-prototype") == NULL) {
-        snprintf(model, sizeof model, "%s/models/miniature", WINNOW_SOURCE_DIR);
-        if (access(model, R_OK) != 0)
-            model[0] = 0;
-    }
     if (model[0] == 0)
         return 0;
-    if (write_inputs() != 0 || sweep("full.db", 0, 0, &err) != OK || sweep("1.db", 1, 2, &err) != OK ||
+    if (write_questions("q.jsonl", PICTURES, 3) != 0 || write_pictures(PICTURES, 50) != 0 ||
+        write_sweep() != 0 || sweep("full.db", 0, 0, &err) != OK || sweep("1.db", 1, 2, &err) != OK ||
         sweep("2.db", 2, 2, &err) != OK) {
         fprintf(stderr, "%s\n", err.text);
         return -1;
     }
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-#define NEEDS_MODEL                                                                                          \
-    do {                                                                                                     \
-        if (model[0] == 0)                                                                                   \
-            shared_skip("golden/models/miniature-prototype");                                                \
-    } while (0)
 
 /* ---- looking at them ------------------------------------------------------------------------ */
 
@@ -162,30 +112,6 @@ static void copy_store(const char *to, const char *from)
     snprintf(sql, sizeof sql, "VACUUM INTO '%s'", in_folder(to));
     change(from, sql);
     change(to, "PRAGMA journal_mode = WAL"); /* as stores are */
-}
-
-/* One number of one query; NaN for NULL and for no row. */
-static double query(const char *store, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    struct error err = {0};
-    must(store_open_reader(&db, in_folder(store), &err), OK, &err);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
-        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-    double value = sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL
-                       ? sqlite3_column_double(s, 0)
-                       : (double)NAN;
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
-}
-
-static void expect(const char *store, const char *sql, double expected)
-{
-    double value = query(store, sql);
-    if (!(fabs(value - expected) < 1e-9))
-        fail_msg("%s: expected %g, found %g", sql, expected, value);
 }
 
 static bool equal_stores(const char *a, const char *b)
@@ -620,5 +546,5 @@ int main(void)
         cmocka_unit_test(the_commands_say_what_they_did),
         cmocka_unit_test(cells_of_two_revisions_are_paired_by_config),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, bed_remove);
 }

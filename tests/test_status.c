@@ -17,82 +17,25 @@
 #include "core/json.h"
 #include "harness/activity.h"
 #include "harness/cell_label.h"
-#include "tests/shared.h"
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
+#include "tests/sweep_bed.h"
+
 enum { PICTURES = 8, CELLS = 2, SAMPLES = CELLS * 2 * PICTURES };
-
-static char folder[64], model[SHARED_PATH];
-
-static const char *in_folder(const char *name)
-{
-    static char paths[8][256];
-    static int turn;
-    turn = (turn + 1) % 8;
-    snprintf(paths[turn], sizeof paths[turn], "%s/%s", folder, name);
-    return paths[turn];
-}
-
-static void must(enum status status, const struct error *err)
-{
-    if (status != OK)
-        fail_msg("%s", err->text);
-}
-
-static int write_picture(int i)
-{
-    struct image image = {0};
-    struct error err;
-    char name[16];
-    snprintf(name, sizeof name, "%d.png", i);
-    if (image_new(&image, 64, 48, (const uint8_t[3]){(uint8_t)(20 * i), 90, 200}, &err) != OK ||
-        image_write_png(&image, in_folder(name), &err) != OK)
-        return -1;
-    image_free(&image);
-    return 0;
-}
 
 static int setup(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/winnow-status-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (bed_make() != 0 || write_questions("q.jsonl", PICTURES, 3) != 0 || write_pictures(PICTURES, 20) != 0)
         return -1;
-    if (shared_path(model, sizeof model, "golden/models/miniature-prototype") == NULL) {
-        snprintf(model, sizeof model, "%s/models/miniature", WINNOW_SOURCE_DIR);
-        if (access(model, R_OK) != 0)
-            model[0] = 0;
-    }
-    FILE *questions = fopen(in_folder("q.jsonl"), "w"), *file = fopen(in_folder("sweep.yaml"), "w");
-    if (questions == NULL || file == NULL)
+    FILE *file = fopen(in_folder("sweep.yaml"), "w");
+    if (file == NULL)
         return -1;
-    for (int i = 0; i < 2 * PICTURES; i++)
-        fprintf(questions,
-                "{\"question_id\": %d, \"image\": \"%d.png\", \"text\": \"Is there a circle %s it?\", "
-                "\"answer\": \"%s\"}\n",
-                i, i / 2, i % 2 ? "above" : "in", i % 3 ? "no" : "yes");
     fprintf(file, "name: watched\nbenchmarks: [{name: jsonl, questions: q.jsonl}]\nmethods:\n  - vanilla\n"
                   "  - {name: sparsevlm, budget: 64}\ntiming: {samples: 1, repeats: 1}\n");
-    for (int i = 0; i < PICTURES; i++)
-        if (write_picture(i) != 0)
-            return -1;
-    return fclose(questions) + fclose(file);
+    return fclose(file);
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-#define NEEDS_MODEL                                                                                          \
-    do {                                                                                                     \
-        if (model[0] == 0)                                                                                   \
-            shared_skip("golden/models/miniature-prototype");                                                \
-    } while (0)
 
 /* Starts the sweep into `store`; what it says goes to out.txt and err.txt. */
 static pid_t start_sweep(const char *store)
@@ -125,7 +68,7 @@ static json_t *status_of(const char *store)
              WINNOW_EXECUTABLE, store);
     if (system(command) != 0)
         return NULL;
-    must(json_read(&root, in_folder("status.txt"), &err), &err);
+    must(json_read(&root, in_folder("status.txt"), &err), OK, &err);
     return root;
 }
 
@@ -320,5 +263,5 @@ int main(void)
         cmocka_unit_test(labels_say_what_is_not_usual),
         cmocka_unit_test(what_is_no_store_is_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, bed_remove);
 }

@@ -18,22 +18,12 @@
 #include "harness/choose.h"
 #include "harness/store.h"
 #include "harness/sweep.h"
-#include "tests/shared.h"
 
 #include <cmocka.h> /* last: its fail() would hide ours */
 
+#include "tests/sweep_bed.h"
+
 enum { PICTURES = 3, QUESTIONS = 6 };
-
-static char folder[64], model[SHARED_PATH];
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][256];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(paths[turn], sizeof paths[turn], "%s/%s", folder, name);
-    return paths[turn];
-}
 
 static void write_text(const char *name, const char *text)
 {
@@ -43,50 +33,11 @@ static void write_text(const char *name, const char *text)
     fclose(file);
 }
 
-/* Question i is about picture i / 2 of the first n_pictures. */
-static void write_questions(const char *name, int n_pictures)
-{
-    char text[QUESTIONS * 160] = "";
-    for (int i = 0; i < 2 * n_pictures; i++)
-        snprintf(text + strlen(text), sizeof text - strlen(text),
-                 "{\"question_id\": %d, \"image\": \"%d.png\", \"text\": \"Is there a circle %s it?\", "
-                 "\"answer\": \"%s\"}\n",
-                 i, i / 2, i % 2 ? "above" : "in", i % 2 ? "no" : "yes");
-    write_text(name, text);
-}
-
 static int setup(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/winnow-sweep-XXXXXX");
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    if (shared_path(model, sizeof model, "golden/models/miniature-prototype") == NULL) {
-        snprintf(model, sizeof model, "%s/models/miniature", WINNOW_SOURCE_DIR);
-        if (access(model, R_OK) != 0)
-            model[0] = 0;
-    }
-    for (int i = 0; i < PICTURES; i++) {
-        struct image image = {0};
-        struct error err;
-        char name[16];
-        snprintf(name, sizeof name, "%d.png", i);
-        if (image_new(&image, 64, 48, (const uint8_t[3]){(uint8_t)(80 * i), 90, 200}, &err) != OK ||
-            image_write_png(&image, in_folder(name), &err) != OK)
-            return -1;
-        image_free(&image);
-    }
-    write_questions("q.jsonl", PICTURES);
-    write_questions("one.jsonl", 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return bed_make() != 0 || write_pictures(PICTURES, 80) != 0 ||
+           write_questions("q.jsonl", PICTURES, 2) != 0 || write_questions("one.jsonl", 1, 2) != 0;
 }
 
 /* Runs the sweep of this text into the store of this name. */
@@ -102,36 +53,6 @@ static enum status sweep(const char *text, const char *store, struct error *err)
                                           .n_workers = 1,
                                           .n_threads = 1};
     return sweep_execute(&options, err);
-}
-
-static void must(enum status status, enum status expected, const struct error *err)
-{
-    if (status != expected)
-        fail_msg("status %d instead of %d: %s", status, expected, err->text);
-}
-
-/* One number of one query; NaN for NULL and for no row. */
-static double query(const char *store, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *s;
-    struct error err = {0};
-    must(store_open_reader(&db, in_folder(store), &err), OK, &err);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
-        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-    double value = sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL
-                       ? sqlite3_column_double(s, 0)
-                       : (double)NAN;
-    sqlite3_finalize(s);
-    sqlite3_close(db);
-    return value;
-}
-
-static void expect(const char *store, const char *sql, double expected)
-{
-    double value = query(store, sql);
-    if (!(fabs(value - expected) < 1e-9))
-        fail_msg("%s: expected %g, found %g", sql, expected, value);
 }
 
 /* `original` stands first: the base is chosen by what it shares with the cell, not by order. */
@@ -155,8 +76,7 @@ static const char *main_sweep(const char *more)
 static void an_interrupted_sweep_goes_on(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     pid_t child = fork();
     if (child == 0)
@@ -234,8 +154,7 @@ static enum status sweep_sharing(const char *text, const char *store, int n_work
 static void cells_that_share_are_equal_to_cells_alone(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char text[1600];
     snprintf(text, sizeof text,
@@ -261,8 +180,7 @@ static void cells_that_share_are_equal_to_cells_alone(void **state)
 static void comparisons_are_to_vanilla_and_to_one_random_arm(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     expect("main.db", "SELECT count(*) FROM comparisons WHERE n = 6", 5 + 1);
     expect("main.db",
            "SELECT json_extract(b.params, '$.positions') = 'compact' AND b.seed = 0 FROM comparisons x"
@@ -283,8 +201,7 @@ static void comparisons_are_to_vanilla_and_to_one_random_arm(void **state)
 static void a_trace_added_later_keeps_answers_and_times(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     must(sweep(main_sweep("timing: {samples: 2, repeats: 1}\n"), "main.db", &err), OK, &err);
     /* Later seeds cost what the first costs and are not timed: vanilla, sparsevlm, one random by positions.
@@ -316,8 +233,7 @@ static int first_row(void)
 static void a_first_picture_that_is_missing_fails_alone(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char name[16], text[400];
     snprintf(name, sizeof name, "%d.png", first_row() / 2);
@@ -335,8 +251,7 @@ static void a_first_picture_that_is_missing_fails_alone(void **state)
 static void mismatched_with_one_picture_is_infeasible(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char text[400];
     snprintf(text, sizeof text,
@@ -352,8 +267,7 @@ static void mismatched_with_one_picture_is_infeasible(void **state)
 static void one_benchmark_named_twice_keeps_the_larger_limit(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char text[400];
     snprintf(text, sizeof text,
@@ -369,8 +283,7 @@ static void one_benchmark_named_twice_keeps_the_larger_limit(void **state)
 static void a_file_in_the_traces_place_is_refused_before_anything_is_written(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char text[400];
     snprintf(text, sizeof text,
@@ -388,8 +301,7 @@ static void a_file_in_the_traces_place_is_refused_before_anything_is_written(voi
 static void a_second_sweep_on_a_store_is_refused_before_anything_is_drawn(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     struct lock *lock;
     must(store_lock(&lock, in_folder("held.db"), &err), OK, &err);
@@ -407,8 +319,7 @@ static void a_second_sweep_on_a_store_is_refused_before_anything_is_drawn(void *
 static void a_bad_model_is_found_before_anything_is_written(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     struct error err = {0};
     char text[SHARED_PATH + 400];
     snprintf(
@@ -424,8 +335,7 @@ static void a_bad_model_is_found_before_anything_is_written(void **state)
 static void traced_cells_are_replayed_by_a_second_sweep(void **state)
 {
     (void)state;
-    if (model[0] == 0)
-        shared_skip("golden/models/miniature-prototype");
+    NEEDS_MODEL;
     static const char *const methods[] = {"sparsevlm", "pdrop", "tome", "visionzip", "pool", "downsample"};
     enum { METHODS = sizeof methods / sizeof *methods, LIMIT = 4 };
     struct error err = {0};
@@ -501,5 +411,5 @@ int main(void)
         cmocka_unit_test(a_bad_model_is_found_before_anything_is_written),
         cmocka_unit_test(traced_cells_are_replayed_by_a_second_sweep),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, bed_remove);
 }
