@@ -102,11 +102,8 @@ static enum status calibrate(struct calibration *out, struct session *session, c
 
 static double layer_flops(const struct plan_input *input, double n_rows, double n)
 {
-    double query = (double)input->n_heads * input->head_dim,
-           key = (double)input->n_kv_heads * input->head_dim;
-    return 2 * n_rows *
-           (input->hidden * (2 * query + 2 * key) + 2 * n * query +
-            3.0 * input->hidden * input->intermediate);
+    return 2 * (double)macs_layer((int64_t)n_rows, (int64_t)n, input->hidden, input->intermediate,
+                                  input->n_heads, input->n_kv_heads, input->head_dim);
 }
 
 /* Visual tokens by layer, as a run shows them where the data decide. A sample that cannot be asked is that
