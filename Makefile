@@ -5,7 +5,7 @@ MODEL ?=
 DATA  ?=
 CMAKE_FLAGS ?=
 PACKAGES = build-essential cmake pkg-config libdnnl-dev liblapacke-dev libopenblas-dev libjansson-dev libjpeg-dev libpng-dev \
-           libhdf5-dev libsqlite3-dev libyaml-dev libcurl4-openssl-dev libxlsxwriter-dev libavformat-dev libavcodec-dev \
+           libhdf5-dev hdf5-tools libsqlite3-dev libyaml-dev libcurl4-openssl-dev libxlsxwriter-dev libavformat-dev libavcodec-dev \
            libavutil-dev libswscale-dev libcmocka-dev gnuplot-nox
 WINNOW = $(BUILD)/winnow
 # A sweep's results: of a built-in grid, or of a file that is called like its `name:`.
